@@ -1,0 +1,71 @@
+"""Guards that an administrator puts on a connection, checked before any request leaves.
+
+They protect against mistakes of those who may use the connection, in every way it can be used; the permissions of the
+token itself remain the real boundary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from airflow_provider_cm.api.errors import ConfigurationError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What a session refuses to do.
+
+    :param read_only: refuse everything but reading.
+    :param allow_delete: whether deletes are let through.
+    :param allowed_projects: patterns (``*``, ``?``, ``[...]``) of the projects that may be written to; ``None``: all.
+    """
+
+    read_only: bool = False
+    allow_delete: bool = True
+    allowed_projects: tuple[str, ...] | None = None
+
+    def check(self, method: str, path: tuple[str, ...], owner_of: Callable[[str], str]) -> None:
+        """Refuse a call that the guards do not allow.
+
+        :param method: HTTP method.
+        :param path: the segments below ``/api/<version>``, unencoded.
+        :param owner_of: reads the project of the source with this id.
+        :raises ConfigurationError: naming the guard.
+        """
+        # A slash inside of a segment travels as %2F, which the server takes for a separator like any other.
+        parts = tuple(part for segment in path for part in segment.split("/") if part)
+        if method in {"GET", "HEAD"} or is_reading_post(method, parts):
+            return
+        what = f"{method} {printable('/'.join(parts))}"
+        if self.read_only:
+            raise ConfigurationError(f"{what} was not sent: the connection is `read_only`")
+        if method == "DELETE" and not self.allow_delete:
+            raise ConfigurationError(f"{what} was not sent: the connection has `allow_delete` set to false")
+        if self.allowed_projects is not None:
+            self._check_project(what, parts, owner_of)
+
+    def _check_project(self, what: str, parts: tuple[str, ...], owner_of: Callable[[str], str]) -> None:
+        allowed = self.allowed_projects or ()
+        project = parts[1] if len(parts) > 1 else ""
+        if parts[0] == "sources" and project.startswith("id:"):
+            project = owner_of(project.removeprefix("id:"))
+        if not project or ":" in project:
+            raise ConfigurationError(
+                f"{what} was not sent: it does not tell which project it writes to, and the connection has "
+                f"`allowed_projects` ({', '.join(allowed)})"
+            )
+        if not any(fnmatchcase(project, pattern) for pattern in allowed):
+            raise ConfigurationError(
+                f"{what} was not sent: project '{printable(project)}' is not among the connection's "
+                f"`allowed_projects` ({', '.join(allowed) or 'none'})"
+            )
+
+
+def is_reading_post(method: str, parts: tuple[str, ...]) -> bool:
+    """Whether this is one of the API's queries that are made with POST: a source's statistics."""
+    return method == "POST" and len(parts) == 4 and parts[0] == "sources" and parts[3] == "statistics"

@@ -1,0 +1,158 @@
+"""The source, as the API's JSON object and as a Python object.
+
+Fields: the vendor's page "Sources"; ``bucket_id``, ``_kind`` and ``email_transform_tag`` are known from the vendor's
+command-line client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cm.api.errors import ProtocolError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SETTABLE = {
+    "title": "title",
+    "description": "description",
+    "language": "language",
+    "should_translate": "should_translate",
+    "sensitive_properties": "sensitive_properties",
+    "bucket_id": "bucket_id",
+    "kind": "_kind",
+    "email_transform_tag": "email_transform_tag",
+}
+"""What a user can set: the name in Python, and the name in the API's JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source, as one response showed it.
+
+    ``None`` stands for what the response did not say; the vendor's pages omit ``language`` from listings, for one. The
+    exception is ``bucket_id``, whose absence means that there is no bucket.
+
+    :param id: identifier, 16 hexadecimal digits.
+    :param owner: the project.
+    :param name: name within the project.
+    :param raw: the API's own JSON object, unknown keys included.
+    :param confirmed: the response to the write was lost, and this state was read back afterwards.
+    """
+
+    id: str
+    owner: str
+    name: str
+    title: str | None = None
+    description: str | None = None
+    language: str | None = None
+    should_translate: bool | None = None
+    sensitive_properties: tuple[str, ...] | None = None
+    bucket_id: str | None = None
+    kind: str | None = None
+    email_transform_tag: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    confirmed: bool = field(default=False, compare=False)
+
+    @classmethod
+    def parse(cls, raw: object, *, confirmed: bool = False) -> Source:
+        """Read the API's JSON object; only what identifies a source is required.
+
+        :param raw: one source of a response.
+        :param confirmed: see the class.
+        :raises ProtocolError: when it has no id, owner or name.
+        """
+        if not isinstance(raw, dict) or not all(isinstance(raw.get(key), str) for key in ("id", "owner", "name")):
+            raise ProtocolError(
+                "the response holds a source without `id`, `owner` or `name`, so it is not from this API"
+            )
+        properties = raw.get("sensitive_properties")
+        translate = raw.get("should_translate")
+        return cls(
+            raw["id"],
+            raw["owner"],
+            raw["name"],
+            _text(raw.get("title")),
+            _text(raw.get("description")),
+            _text(raw.get("language")),
+            translate if isinstance(translate, bool) else None,
+            tuple(properties) if isinstance(properties, list) else None,
+            _text(raw.get("bucket_id")),
+            _text(raw.get("_kind")),
+            _text(raw.get("email_transform_tag")),
+            parse_timestamp(raw.get("created_at")),
+            parse_timestamp(raw.get("updated_at")),
+            raw,
+            confirmed,
+        )
+
+    @property
+    def project(self) -> str:
+        """The project; the API's JSON calls it ``owner``."""
+        return self.owner
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the API's own JSON object, as it came."""
+        return dict(self.raw)
+
+    def knows(self, name: str) -> bool:
+        """Whether the response said something of a field.
+
+        :param name: one of the keys of :data:`SETTABLE`.
+        """
+        return name == "bucket_id" or SETTABLE[name] in self.raw
+
+    def compare(self, wanted: Mapping[str, object]) -> tuple[dict[str, tuple[object, object]], list[str]]:
+        """Lay what was asked for beside what is there.
+
+        :param wanted: fields by their names in :data:`SETTABLE`. ``sensitive_properties`` are compared as a set.
+        :return: the fields that differ, each with (there, asked for), and the fields of which nothing is known.
+        """
+        differences: dict[str, tuple[object, object]] = {}
+        unknown: list[str] = []
+        for name, value in wanted.items():
+            if not self.knows(name):
+                unknown.append(name)
+            elif not same_value(name, getattr(self, name), value):
+                differences[name] = (self.raw.get(SETTABLE[name]), value)
+        return differences, unknown
+
+
+def same_value(name: str, one: object, other: object) -> bool:
+    """Whether two values of a field mean the same; the order of ``sensitive_properties`` means nothing."""
+    if name == "sensitive_properties" and isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return set(one) == set(other)
+    return one == other
+
+
+def describe_differences(differences: Mapping[str, tuple[object, object]]) -> str:
+    """Give ``title is 'a', not 'b'; ...`` for a message."""
+    return "; ".join(
+        f"{name} is {_shown(there)}, not {_shown(wanted)}" for name, (there, wanted) in differences.items()
+    )
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value), 120)
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """Read the API's timestamps, which come with any number of fractional digits; ``None`` for anything else.
+
+    :param value: e.g. ``2016-02-10T23:13:28.340295+00:00``.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

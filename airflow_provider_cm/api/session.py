@@ -1,0 +1,430 @@
+"""ApiSession: one authenticated, retried, observed JSON call.
+
+Conventions of the API: the vendor's page "Using the API", sections "API endpoint", "Errors" and "Performance timing".
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+
+from airflow_provider_cm import __version__
+from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
+from airflow_provider_cm.api.errors import (
+    RETRIED_CLIENT_STATUSES,
+    CommsMiningError,
+    ConfigurationError,
+    OutcomeUnknownError,
+    ProtocolError,
+    TransportError,
+    api_error,
+    is_transient_status,
+    printable,
+    status_text,
+)
+from airflow_provider_cm.api.guards import Guards, is_reading_post
+from airflow_provider_cm.api.retry import Budget, RetryPolicy, parse_http_date, parse_retry_after
+from airflow_provider_cm.api.transport import Failure, Reply, Stage, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from airflow_provider_cm.api.auth import Auth
+
+# The vendor's edge rejects the default agents of some libraries, so this one is always named.
+USER_AGENT = f"airflow-provider-cm/{__version__}"
+
+_SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?(\d+(?:\.\d+)?)")
+_TAG = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """What an observer is told of one call, when it has ended.
+
+    :param method: HTTP method.
+    :param path: path below the endpoint's API, e.g. ``sources/acme/inbox``.
+    :param route: the same with placeholders, for metrics, e.g. ``sources/{project}/{name}``.
+    :param status: the last HTTP status, ``None`` without a response.
+    :param attempts: requests sent or tried.
+    :param total_ms: time from first to last, waits included, in milliseconds.
+    :param platform_ms: the platform's own time in the last response's ``Server-Timing``, in milliseconds.
+    :param error: class name of the error it ended with, if it did.
+    """
+
+    method: str
+    path: str
+    route: str
+    status: int | None
+    attempts: int
+    total_ms: float
+    platform_ms: float | None
+    error: str | None = None
+
+    def __str__(self) -> str:
+        platform = f" (platform {self.platform_ms:.0f} ms)" if self.platform_ms is not None else ""
+        tries = f", {self.attempts} attempts" if self.attempts > 1 else ""
+        ended = self.status if self.status is not None else self.error
+        return f"{self.method} {self.path} -> {ended} in {self.total_ms:.0f} ms{platform}{tries}"
+
+
+class Verdict(enum.Enum):
+    """What an exchange says of the call."""
+
+    OK = "ok"
+    REFUSED = "refused"  # final: the same call would end the same way
+    NOT_DONE = "not done"  # it was not carried out, and may be later
+    UNKNOWN = "unknown"  # a write may have been carried out
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the API, ready to be sent.
+
+    :param method: HTTP method.
+    :param url: absolute URL.
+    :param path: path for messages.
+    :param route: path with placeholders.
+    :param body: JSON, encoded.
+    :param safe: it only reads, so that it can be repeated at will.
+    :param permission: what the vendor's page says it needs.
+    """
+
+    method: str
+    url: str
+    path: str
+    route: str
+    body: bytes | None = field(repr=False)
+    safe: bool
+    permission: str | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a call ended.
+
+    :param verdict: the judgement.
+    :param payload: the response's JSON object, for ``Verdict.OK``.
+    :param error: the error, otherwise.
+    :param status: HTTP status, ``None`` without a response.
+    :param platform_ms: the platform's own time, in milliseconds.
+    :param date: the server's clock when it answered, to the second.
+    :param answered_at: the local monotonic clock when the answer was there.
+    """
+
+    verdict: Verdict
+    payload: dict[str, Any] = field(default_factory=dict)
+    error: CommsMiningError | None = None
+    status: int | None = None
+    platform_ms: float | None = None
+    date: datetime | None = None
+    answered_at: float = 0.0
+
+    def unwrap(self) -> dict[str, Any]:
+        """Give the payload, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.payload
+
+
+class ApiSession:
+    """A tenant's API, for any number of threads.
+
+    :param endpoint: the tenant's URL, with or without ``/api``, ``/api/v1`` and slashes at the end.
+    :param auth: :class:`DeveloperToken` or :class:`ClientCredentials`.
+    :param timeout: seconds to connect, and seconds without a byte while reading.
+    :param retry: attempts and time that one call may take.
+    :param verify: ``True`` for the usual certificate authorities, ``False`` for no check, or the path of a CA bundle.
+        ``None``, the default, is ``True`` unless ``REQUESTS_CA_BUNDLE`` or ``CURL_CA_BUNDLE`` names a bundle.
+    :param cert: client certificate: the path of a PEM file, or the paths of certificate and key.
+    :param proxies: proxy URLs by scheme; empty for none. ``None``, the default, is what the environment says.
+    :param user_agent: value of the ``User-Agent`` header.
+    :param observer: called with a :class:`RequestRecord` at the end of every call.
+    :param guards: what the session refuses to do.
+    :param allow_http: let the token travel over plain http to other machines than this one.
+    :raises ConfigurationError: for an endpoint that no request can or should be sent to.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        auth: Auth,
+        *,
+        timeout: tuple[float, float] = (10, 60),
+        retry: RetryPolicy | None = None,
+        verify: bool | str | None = None,
+        cert: str | tuple[str, str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+        user_agent: str = USER_AGENT,
+        observer: Callable[[RequestRecord], None] | None = None,
+        guards: Guards | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        self.endpoint = normalise_endpoint(endpoint, allow_http=allow_http)
+        self.retry = retry or RetryPolicy()
+        self._auth = auth
+        self._observer = observer
+        self._guards = guards or Guards()
+        self._transport = Transport(timeout=timeout, verify=verify, cert=cert, proxies=proxies, user_agent=user_agent)
+
+    def __repr__(self) -> str:
+        return f"ApiSession({self.endpoint!r}, {self._auth!r})"
+
+    def request(
+        self,
+        method: str,
+        *segments: str,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        version: str = "v1",
+    ) -> dict[str, Any]:
+        """Call any endpoint of the API and give the JSON object that it answers with.
+
+        Reads are repeated as the retry policy says. A write is repeated only while it is sure not to have been carried
+        out (no connection, 408, 425, 429); :class:`SourcesApi` knows how to settle the other cases.
+
+        :param method: HTTP method.
+        :param segments: the path below ``/api/<version>``, one part each, unencoded:
+            ``request("GET", "sources", "acme", "inbox")``.
+        :param json: the request body.
+        :param params: query parameters.
+        :param version: ``v1`` by default; other endpoints are below ``_private`` or ``preview``.
+        :raises CommsMiningError: one of its subclasses, see :mod:`airflow_provider_cm.api.errors`.
+        """
+        call = self.prepare(method, *segments, json=json, params=params, version=version)
+        outcome = self.run(call, self.budget())
+        if outcome.verdict is Verdict.UNKNOWN and not call.safe:
+            raise self.unknown(call, "its outcome was not read back", outcome.error)
+        return outcome.unwrap()
+
+    def prepare(
+        self,
+        method: str,
+        *segments: str,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        version: str = "v1",
+        route: str | None = None,
+        permission: str | None = None,
+    ) -> Call:
+        """Check a call against the session's guards and encode it; parameters as for :meth:`request`.
+
+        :param route: the path with placeholders.
+        :param permission: what the vendor's page says it needs.
+        :raises ConfigurationError: when a guard forbids it, or a segment cannot be part of a path.
+        """
+        method = method.upper()
+        url, path = join_url(self.endpoint, version, segments, params)
+        self._guards.check(method, segments, self._owner_of)
+        return Call(
+            method,
+            url,
+            path,
+            route or "/".join((segments[0], *("{}" for _ in segments[1:]))),
+            None if json is None else _encode(json),
+            method in {"GET", "HEAD"} or is_reading_post(method, segments),
+            permission,
+        )
+
+    def budget(self) -> Budget:
+        """Give a fresh budget for one call."""
+        return Budget(self.retry)
+
+    def run(self, call: Call, budget: Budget) -> Outcome:
+        """Carry a call out, repeating what is sure to do no harm.
+
+        :param call: from :meth:`prepare`.
+        :param budget: attempts and time; every failed exchange takes from it.
+        :return: never raises for what the server or the network did; ``Outcome.error`` has it.
+        """
+        started, attempts, pauses = budget.policy.clock(), 0, 0.0
+
+        def attempt() -> Outcome:
+            nonlocal attempts
+            outcome, sent = self._attempt(call, budget)
+            attempts += sent
+            if outcome.verdict is not Verdict.OK:
+                budget.failures += 1
+            return outcome
+
+        def again(outcome: Outcome) -> bool:
+            transient = outcome.error is not None and outcome.error.transient
+            return transient and (
+                outcome.verdict is Verdict.NOT_DONE or (outcome.verdict is Verdict.UNKNOWN and call.safe)
+            )
+
+        def pause(state: tenacity.RetryCallState) -> float:
+            nonlocal pauses
+            error = state.outcome.result().error if state.outcome else None
+            pauses = budget.pause(error.retry_after if error else None) or -1.0
+            return max(0.0, pauses)
+
+        outcome: Outcome = tenacity.Retrying(
+            retry=tenacity.retry_if_result(again),
+            wait=pause,
+            stop=lambda _: pauses < 0,
+            sleep=budget.policy.sleep,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )(attempt)
+        if outcome.error is not None:
+            outcome.error.attempts = attempts
+        self._observe(call, outcome, attempts, budget.policy.clock() - started)
+        return outcome
+
+    def unknown(self, call: Call, last_seen: str, cause: CommsMiningError | None) -> OutcomeUnknownError:
+        """Make the error for a write whose outcome could not be settled.
+
+        :param call: the write.
+        :param last_seen: what reading back showed.
+        :param cause: how the last exchange ended.
+        """
+        error = OutcomeUnknownError(
+            f"it is not known whether this was carried out: {last_seen}. Last problem: {cause}. "
+            "Look at the source before repeating a create or a delete.",
+            method=call.method,
+            path=call.path,
+            status=cause.status if cause else None,
+        )
+        error.__cause__ = cause
+        return error
+
+    def close(self) -> None:
+        """Close this thread's connections; another call opens them anew."""
+        self._transport.close()
+
+    def _owner_of(self, source_id: str) -> str:
+        payload = self.request("GET", "sources", f"id:{source_id}")
+        source = payload.get("source")
+        return str(source.get("owner", "")) if isinstance(source, dict) else ""
+
+    def _attempt(self, call: Call, budget: Budget) -> tuple[Outcome, int]:
+        """Send once, or twice where a refused token could be renewed; give the number of requests sent with it."""
+        for sent in (1, 2):
+            try:
+                bearer = self._auth.bearer(budget, self._transport)
+            except CommsMiningError as error:
+                # Nothing of the call was sent; fetching a token has its own retries, so it is final here.
+                return Outcome(Verdict.REFUSED, error=error), sent - 1
+            reply = self._transport.send(call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body)
+            outcome = self._judge(call, reply)
+            outcome.answered_at = budget.policy.clock()
+            if not (isinstance(reply, Reply) and reply.status == 401 and sent == 1):
+                return outcome, sent
+            try:
+                renewed = self._auth.renew(bearer, budget, self._transport)
+            except CommsMiningError as error:
+                return Outcome(Verdict.REFUSED, error=error), sent
+            if not renewed:
+                return outcome, sent
+        raise AssertionError("the loop returns")
+
+    def _judge(self, call: Call, reply: Reply | Failure) -> Outcome:
+        maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
+        if isinstance(reply, Failure):
+            transient = reply.stage in {Stage.NOT_SENT, Stage.SENT}
+            reason = self._auth.scrub(reply.reason)
+            failure = TransportError(f"no response: {reason}", method=call.method, path=call.path, transient=transient)
+            verdicts = {
+                Stage.NOT_SENT: Verdict.NOT_DONE,
+                Stage.SENT: Verdict.UNKNOWN,
+                Stage.TOO_LARGE: maybe_done,
+            }
+            return Outcome(verdicts.get(reply.stage, Verdict.REFUSED), error=failure)
+
+        error: CommsMiningError | None
+        status = reply.status
+        platform_ms = parse_server_timing(reply.headers)
+        payload, problem, transient = _envelope(reply)
+        if problem is None and 200 <= status < 300:
+            verdict, error = Verdict.OK, None
+        else:
+            error = self._error(call, reply, payload, problem)
+            if status in RETRIED_CLIENT_STATUSES:
+                verdict = Verdict.NOT_DONE
+            elif status >= 500 or (problem and transient):
+                verdict = Verdict.UNKNOWN
+            elif problem and (status < 300 or payload):
+                # A success that is not one, or a refusal whose body says "ok".
+                verdict = maybe_done
+            else:
+                verdict = Verdict.REFUSED
+            error.transient = transient
+            error.platform_ms = platform_ms
+            error.retry_after = parse_retry_after(reply.headers)
+        date = parse_http_date(reply.headers.get("Date"))
+        return Outcome(verdict, payload, error, status, platform_ms, date)
+
+    def _error(self, call: Call, reply: Reply, payload: dict[str, Any], problem: str | None) -> CommsMiningError:
+        if problem is not None:
+            return ProtocolError(
+                printable(self._auth.scrub(problem)), method=call.method, path=call.path, status=reply.status
+            )
+        said = self._auth.scrub(str(payload.get("message") or ""))
+        return api_error(reply.status, said, method=call.method, path=call.path, permission=call.permission)
+
+    def _observe(self, call: Call, outcome: Outcome, attempts: int, seconds: float) -> None:
+        if self._observer is not None:
+            name = type(outcome.error).__name__ if outcome.error else None
+            self._observer(
+                RequestRecord(
+                    call.method,
+                    call.path,
+                    call.route,
+                    outcome.status,
+                    attempts,
+                    seconds * 1000,
+                    outcome.platform_ms,
+                    name,
+                )
+            )
+
+
+def _envelope(reply: Reply) -> tuple[dict[str, Any], str | None, bool]:
+    """Judge the form of a response: its JSON object, what is wrong with it, and whether that may pass."""
+    status, transient = reply.status, is_transient_status(reply.status)
+    where = status_text(status)
+    if 300 <= status < 400:
+        target = reply.headers.get("Location", "nowhere")
+        return {}, f"{where}: redirected to {target}; redirects are not followed, correct the endpoint", False
+    try:
+        payload = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        excerpt = _TAG.sub(" ", reply.body[:4000].decode("utf-8", "replace"))
+        excerpt = " ".join(excerpt.split())[:200]
+        if not reply.body.strip():
+            return {}, f"{where}, with an empty body", transient or status < 300
+        if reply.body.lstrip()[:1] == b"{":
+            return {}, f"{where}, with JSON that is cut off or broken: {excerpt}", True
+        return {}, f"{where}, but the body is not JSON (is the endpoint right?): {excerpt}", transient
+    if not isinstance(payload, dict) or payload.get("status") not in {"ok", "error"}:
+        return (
+            {},
+            f"{where}, but the body has no status 'ok' or 'error', so it is not from this API",
+            transient,
+        )
+    if (payload["status"] == "ok") != (200 <= status < 300):
+        said = payload.get("message") or "no message"
+        return payload, f"{where}, but the body says status '{payload['status']}' ({said})", transient
+    return payload, None, transient
+
+
+def _encode(body: object) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"json: the request body cannot be written as JSON: {error}") from None
+
+
+def parse_server_timing(headers: Mapping[str, str]) -> float | None:
+    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds.
+
+    :param headers: response headers, with case-insensitive look-up.
+    """
+    found = _SERVER_TIMING.search(headers.get("Server-Timing") or "")
+    return float(found.group(1)) if found else None

@@ -1,0 +1,322 @@
+"""SourcesApi: the endpoints of sources, and what is true after each of them.
+
+Methods, paths, bodies, fields and permissions: the vendor's page "Sources". Not on that page: ``kind``,
+``email_transform_tag``, ``bucket_id: null`` and the statistics, which are known from the vendor's command-line client.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_cm.api.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ProtocolError,
+)
+from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
+from airflow_provider_cm.api.names import check_project, check_source_id, check_source_name
+from airflow_provider_cm.api.session import ApiSession, Call, Outcome, Verdict
+from airflow_provider_cm.api.settle import Attempted, SettledWrite
+
+_READ = "View sources"
+_WRITE = "Sources admin"
+_BY_NAME = "sources/{project}/{name}"
+_BY_ID = "sources/id:{id}"
+
+
+class SourcesApi:
+    """The sources of a tenant.
+
+    ``None`` as an argument means that the field is not sent. After a write, what is returned is what the server holds:
+    where a response got lost, the source was read again (``Source.confirmed``), and where that could not settle it,
+    :class:`OutcomeUnknownError` says so. The state afterwards is promised, not authorship: a rival's change between two
+    attempts may be overwritten, since the API has no conditional writes.
+
+    Every method raises the errors of :mod:`airflow_provider_cm.api.errors`; names and ids are checked before a request
+    is spent.
+
+    :param session: the tenant.
+    """
+
+    def __init__(self, session: ApiSession) -> None:
+        self.session = session
+
+    def list(self, project: str | None = None) -> builtins.list[Source]:
+        """List the sources that are visible with this token, of one project or of all. Needs "View sources".
+
+        :param project: only this project's. What a user may not see is left out, without an error.
+        """
+        if project is None:
+            call = self._read("sources", route="sources")
+        else:
+            call = self._read("sources", check_project(project), route="sources/{project}")
+        payload = self.session.run(call, self.session.budget()).unwrap()
+        sources = payload.get("sources")
+        if not isinstance(sources, builtins.list):
+            raise ProtocolError("the response has no list `sources`", method=call.method, path=call.path)
+        return [Source.parse(source) for source in sources]
+
+    def get(self, project: str, name: str) -> Source:
+        """Read a source by its name. Needs "View sources".
+
+        :param project: the project.
+        :param name: the source's name.
+        :raises NotFoundError: when it is not there, or not visible.
+        """
+        return _source(self.session.run(self._by_name(project, name), self.session.budget()))
+
+    def get_by_id(self, source_id: str) -> Source:
+        """Read a source by its id. Needs "View sources".
+
+        :param source_id: 16 hexadecimal digits, without ``id:``.
+        :raises NotFoundError: when it is not there, or not visible.
+        """
+        return _source(self.session.run(self._by_id(source_id), self.session.budget()))
+
+    def statistics(self, project: str, name: str) -> dict[str, Any]:
+        """Read a source's statistics, such as ``{"num_comments": 12.0}``. Needs "View sources".
+
+        The endpoint is known from the vendor's command-line client; its page does not mention it.
+
+        :param project: the project.
+        :param name: the source's name.
+        :raises NotFoundError: when it is not there, or not visible.
+        """
+        call = self.session.prepare(
+            "POST",
+            "sources",
+            check_project(project),
+            check_source_name(name),
+            "statistics",
+            json={"comment_filter": {}},
+            route=f"{_BY_NAME}/statistics",
+            permission=_READ,
+        )
+        statistics = self.session.run(call, self.session.budget()).unwrap().get("statistics")
+        if not isinstance(statistics, dict):
+            raise ProtocolError("the response has no object `statistics`", method=call.method, path=call.path)
+        return statistics
+
+    def message_count(self, project: str, name: str) -> int:
+        """Read how many messages a source holds; parameters and errors as for :meth:`statistics`."""
+        count = self.statistics(project, name).get("num_comments")
+        if isinstance(count, bool) or not isinstance(count, int | float):
+            raise ProtocolError(f"the statistics of {project}/{name} have no number `num_comments`")
+        return int(count)
+
+    def create(
+        self,
+        project: str,
+        name: str,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        language: str | None = None,
+        should_translate: bool | None = None,
+        sensitive_properties: Sequence[str] | None = None,
+        bucket_id: str | None = None,
+        kind: str | None = None,
+        email_transform_tag: str | None = None,
+    ) -> Source:
+        """Create a source. Needs "Sources admin".
+
+        When the response gets lost: a source that is there with every value asked for is the result, unless it was
+        created before this call; one with other values is a conflict; when there is none, it is created again.
+
+        :param project: the project, which must exist.
+        :param name: the new source's name.
+        :param title: one line for people.
+        :param description: a longer text.
+        :param language: ``en`` (the default) or ``Multilingual`` by the vendor's page; it cannot be changed later.
+        :param should_translate: translate messages where required; the server's default is ``False``.
+        :param sensitive_properties: properties to hide from users without the privilege to see them.
+        :param bucket_id: id of a bucket whose data is loaded into the source.
+        :param kind: the API's ``_kind``, such as ``call`` or ``chat``; it cannot be changed later.
+        :param email_transform_tag: how e-mails of the bucket are made into messages.
+        :return: the source as the server holds it.
+        :raises ConflictError: when the name is taken.
+        """
+        wanted = _wanted(
+            title=title,
+            description=description,
+            language=language,
+            should_translate=should_translate,
+            sensitive_properties=sensitive_properties,
+            bucket_id=bucket_id,
+            kind=kind,
+            email_transform_tag=email_transform_tag,
+        )
+        call = self._write("PUT", project, name, wanted)
+
+        def accept(outcome: Outcome, attempted: Attempted) -> Source:
+            source = _source(outcome)
+            if attempted.preceded_by(source.created_at, outcome):
+                raise ConflictError(
+                    f"the server answered this create with a source that has existed since {source.raw['created_at']}: "
+                    "it treats PUT as an upsert, so the existing source may have been changed. Look before creating, "
+                    "as CreateSourceOperator does",
+                    method=call.method,
+                    path=call.path,
+                    status=200,
+                )
+            return source
+
+        def settle(look: Outcome, attempted: Attempted) -> Source | None:
+            if isinstance(look.error, NotFoundError):
+                attempted.last_seen = "the source was not there when it was last looked for"
+                return None
+            source, differences, unknown = self._seen(look, wanted, attempted)
+            if differences or attempted.preceded_by(source.created_at, look):
+                told = describe_differences(differences) or f"it has existed since {source.raw.get('created_at')}"
+                raise ConflictError(
+                    f"another source of this name (id {source.id}) is there: {told}",
+                    differences=differences,
+                    method=call.method,
+                    path=call.path,
+                )
+            if unknown:
+                attempted.last_seen = f"the source is there, but the server does not show its {', '.join(unknown)}"
+                raise OutcomeUnknownError(attempted.last_seen)
+            return source
+
+        return SettledWrite(self.session, call, self._by_name(project, name), accept, settle).carry_out()
+
+    def update(
+        self,
+        project: str,
+        name: str,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        should_translate: bool | None = None,
+        sensitive_properties: Sequence[str] | None = None,
+        bucket_id: str | None = None,
+        email_transform_tag: str | None = None,
+        detach_bucket: bool = False,
+    ) -> Source:
+        """Change a source; what is not given stays as it is. Needs "Sources admin".
+
+        When the response gets lost: a source that has the values asked for is the result; otherwise the update is sent
+        again. Language and kind cannot be changed, so they are no parameters.
+
+        :param project: the project.
+        :param name: the source's name.
+        :param title: one line for people.
+        :param description: a longer text.
+        :param should_translate: translate messages into English where required.
+        :param sensitive_properties: the whole new list.
+        :param bucket_id: id of a bucket whose data is loaded into the source.
+        :param email_transform_tag: how e-mails of the bucket are made into messages.
+        :param detach_bucket: take the bucket away from the source; the only way to do so.
+        :return: the source as the server holds it.
+        :raises NotFoundError: when it is not there, or not visible.
+        """
+        if detach_bucket and bucket_id is not None:
+            raise ConfigurationError("detach_bucket: it contradicts `bucket_id`; give one of them")
+        wanted = _wanted(
+            title=title,
+            description=description,
+            should_translate=should_translate,
+            sensitive_properties=sensitive_properties,
+            bucket_id=bucket_id,
+            email_transform_tag=email_transform_tag,
+        )
+        if detach_bucket:
+            wanted["bucket_id"] = None
+        call = self._write("POST", project, name, wanted)
+
+        def accept(outcome: Outcome, attempted: Attempted) -> Source:
+            return _source(outcome)
+
+        def settle(look: Outcome, attempted: Attempted) -> Source | None:
+            if isinstance(look.error, NotFoundError):
+                raise look.error
+            source, differences, unknown = self._seen(look, wanted, attempted)
+            if differences or unknown:
+                missing = describe_differences(differences) or f"the server does not show its {', '.join(unknown)}"
+                attempted.last_seen = f"the source was there when last read; {missing}"
+                return None
+            return source
+
+        return SettledWrite(self.session, call, self._by_name(project, name), accept, settle).carry_out()
+
+    def delete(self, source_id: str) -> bool:
+        """Delete a source and all its messages, for good. Needs "Sources admin".
+
+        When the response gets lost: a source that is gone is deleted; one that is still there is deleted again.
+
+        :param source_id: 16 hexadecimal digits, without ``id:``.
+        :return: whether the server said so itself; ``False`` when the response got lost and the source was then seen to
+            be gone.
+        :raises NotFoundError: when the server did not know the source the first time it was asked.
+        """
+        check_source_id(source_id)
+        call = self.session.prepare("DELETE", "sources", f"id:{source_id}", route=_BY_ID, permission=_WRITE)
+
+        def accept(outcome: Outcome, attempted: Attempted) -> bool:
+            return True
+
+        def settle(look: Outcome, attempted: Attempted) -> bool | None:
+            if isinstance(look.error, NotFoundError):
+                return False
+            if look.verdict is not Verdict.OK:
+                raise OutcomeUnknownError(attempted.last_seen)
+            attempted.last_seen = "the source was still there when it was last read"
+            return None
+
+        return SettledWrite(self.session, call, self._by_id(source_id), accept, settle).carry_out()
+
+    def _read(self, *segments: str, route: str) -> Call:
+        return self.session.prepare("GET", *segments, route=route, permission=_READ)
+
+    def _by_name(self, project: str, name: str) -> Call:
+        return self._read("sources", check_project(project), check_source_name(name), route=_BY_NAME)
+
+    def _by_id(self, source_id: str) -> Call:
+        return self._read("sources", f"id:{check_source_id(source_id)}", route=_BY_ID)
+
+    def _write(self, method: str, project: str, name: str, wanted: Mapping[str, object]) -> Call:
+        return self.session.prepare(
+            method,
+            "sources",
+            check_project(project),
+            check_source_name(name),
+            json={"source": {SETTABLE[field]: value for field, value in wanted.items()}},
+            route=_BY_NAME,
+            permission=_WRITE,
+        )
+
+    def _seen(
+        self, look: Outcome, wanted: Mapping[str, object], attempted: Attempted
+    ) -> tuple[Source, dict[str, tuple[object, object]], builtins.list[str]]:
+        """Compare what was read back with what was asked for, reading by id what a read by name does not show."""
+        if look.verdict is not Verdict.OK:
+            raise OutcomeUnknownError(attempted.last_seen)
+        try:
+            source = Source.parse(look.payload.get("source"), confirmed=True)
+        except ProtocolError:
+            raise OutcomeUnknownError(attempted.last_seen) from None
+        differences, unknown = source.compare(wanted)
+        if unknown and not differences:
+            fuller = self.session.run(self._by_id(source.id), attempted.budget)
+            if fuller.verdict is Verdict.OK:
+                source = Source.parse(fuller.payload.get("source"), confirmed=True)
+                differences, unknown = source.compare(wanted)
+        return source, differences, unknown
+
+
+def _wanted(**fields: object) -> dict[str, object]:
+    properties = fields.get("sensitive_properties")
+    if properties is not None:
+        if isinstance(properties, str) or not isinstance(properties, Sequence):
+            raise ConfigurationError(f"sensitive_properties: {properties!r} is not a list of texts; give a list")
+        fields["sensitive_properties"] = [*properties]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _source(outcome: Outcome) -> Source:
+    return Source.parse(outcome.unwrap().get("source"))

@@ -1,0 +1,327 @@
+"""One exchange over the wire: a request out, a reply or a failure back, in bounded time and memory.
+
+Nothing is raised for what the network does: an exception of ``requests`` or urllib3 carries the frames it passed
+through, and their variables hold the Authorization header. :meth:`Transport.send` returns a :class:`Failure` instead.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import os
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from airflow_provider_cm.api.endpoint import is_loopback
+from airflow_provider_cm.api.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from requests.auth import AuthBase
+
+MAX_RESPONSE_BYTES = 128 * 1024 * 1024
+"""The largest response body that is read, after decompression: a listing of 100,000 sources fits several times."""
+
+_CHUNK = 64 * 1024
+
+
+class Stage(enum.Enum):
+    """How far a failed exchange got, which decides whether a write may have been carried out."""
+
+    REFUSED_LOCALLY = "refused"  # a setting or a certificate is wrong: no request was sent, and none will be
+    NOT_SENT = "not sent"  # no connection, so nothing reached the server
+    SENT = "sent"  # from the first byte on, the server may have acted
+    TOO_LARGE = "too large"  # answered, but with more than we read
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exchange without a complete response.
+
+    :param stage: how far it got.
+    :param reason: why, in words fit for a log.
+    """
+
+    stage: Stage
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete response.
+
+    :param status: HTTP status.
+    :param headers: response headers, with case-insensitive look-up.
+    :param body: the body after decompression; never shown by ``repr``, since it can hold a token.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Transport:
+    """Kept-alive connections to servers, one ``requests.Session`` for each thread.
+
+    What is given here wins over the environment and over ``.netrc``. Where nothing is given, the environment decides
+    as everywhere with ``requests``: ``REQUESTS_CA_BUNDLE`` or ``CURL_CA_BUNDLE``, and ``HTTPS_PROXY`` and its kin
+    except for this machine itself.
+
+    :param timeout: seconds to connect, and seconds without a byte while reading.
+    :param verify: ``True`` for the usual certificate authorities, ``False`` for no check, or the path of a CA bundle;
+        ``None`` for the environment's choice.
+    :param cert: client certificate: the path of a PEM file, or of certificate and key.
+    :param proxies: proxy URLs by scheme; an empty mapping for none at all, ``None`` for the environment's choice.
+    :param user_agent: value of the ``User-Agent`` header.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: tuple[float, float] = (10, 60),
+        verify: bool | str | None = None,
+        cert: str | tuple[str, str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+        user_agent: str = "airflow-provider-cm",
+    ) -> None:
+        self._timeout = timeout
+        self._verify = verify
+        self._cert = cert
+        self._proxies = None if proxies is None else dict(proxies)
+        self._user_agent = user_agent
+        self._local = threading.local()
+
+    def __repr__(self) -> str:
+        return f"Transport(timeout={self._timeout}, verify={self._verify!r})"  # a proxy's URL can hold a password
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        auth: AuthBase,
+        seconds: float,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Reply | Failure:
+        """Send one request and read its response to the end.
+
+        :param method: HTTP method.
+        :param url: absolute URL, encoded.
+        :param auth: adds the credentials; given to each request, since ``.netrc`` would replace a plain header.
+        :param seconds: time for all of it. Looking up a name is bounded by the system's resolver alone.
+        :param body: request body.
+        :param content_type: of the body.
+        """
+        if seconds <= 0:
+            return Failure(Stage.NOT_SENT, "no time was left to send it")
+        connect, read = self._timeout
+        _deadline.at = time.monotonic() + seconds
+        try:
+            session = self._session()
+            prepared = session.prepare_request(
+                requests.Request(
+                    method,
+                    url,
+                    data=body,
+                    headers={"Content-Type": content_type} if body else None,
+                    auth=auth,
+                )
+            )
+            # requests normalises the path once more (dot segments, escapes); what was encoded here is final.
+            prepared.url = url
+            response = session.send(
+                prepared,
+                timeout=(min(connect, seconds), min(read, seconds)),
+                verify=self._verification(),
+                cert=self._cert,
+                proxies=self._route(url),
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                return _read(response)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            return _failure(error)
+        finally:
+            _deadline.at = None
+
+    def close(self) -> None:
+        """Close this thread's connections."""
+        session = getattr(self._local, "session", None)
+        if session is not None:
+            session.close()
+            del self._local.session
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False  # the environment is asked here, by _verification and _route
+            session.headers["User-Agent"] = self._user_agent
+            session.headers["Accept"] = "application/json"
+            adapter = _DeadlineAdapter(pool_connections=2, pool_maxsize=1)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            self._local.session = session
+        return session
+
+    def _verification(self) -> bool | str:
+        if self._verify is not None:
+            return self._verify
+        return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+    def _route(self, url: str) -> dict[str, str]:
+        if self._proxies is not None:
+            return self._proxies
+        # A proxy cannot reach this machine's loopback addresses, and must not be told what is sent to them.
+        if is_loopback(urlsplit(url).hostname or ""):
+            return {}
+        return requests.utils.get_environ_proxies(url)
+
+
+def _read(response: requests.Response) -> Reply | Failure:
+    chunks, size = [], 0
+    for chunk in response.iter_content(_CHUNK):
+        size += len(chunk)
+        if size > MAX_RESPONSE_BYTES:
+            limit = MAX_RESPONSE_BYTES // 1024**2
+            return Failure(Stage.TOO_LARGE, f"the response is larger than {limit} MiB; the rest was not read")
+        chunks.append(chunk)
+    return Reply(response.status_code, response.headers, b"".join(chunks))
+
+
+def _failure(error: BaseException) -> Failure:
+    chain = _chain(error)
+    reason = _reason(chain)
+    if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
+        remedy = "if your network or server has its own certificate authority, put its file into `verify`"
+        return Failure(Stage.REFUSED_LOCALLY, f"the server's TLS certificate was not accepted: {reason}; {remedy}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return Failure(Stage.NOT_SENT, f"the proxy did not let it through: {reason}")
+    if any(isinstance(e, requests.ConnectTimeout | NewConnectionError | socket.gaierror) for e in chain):
+        return Failure(Stage.NOT_SENT, f"no connection: {reason}")
+    if isinstance(error, requests.exceptions.SSLError):
+        return Failure(Stage.SENT, f"TLS failed: {reason}")
+    if isinstance(error, requests.Timeout | TimeoutError) or any(isinstance(e, TimeoutError) for e in chain):
+        return Failure(Stage.SENT, "no (complete) response in time")
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
+        return Failure(Stage.SENT, f"the connection broke: {reason}")
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return Failure(Stage.SENT, "the response could not be decompressed")
+    # requests reports a missing CA file as an OSError without a number; the system's own errors have one.
+    stage = Stage.SENT if isinstance(error, OSError) and error.errno else Stage.REFUSED_LOCALLY
+    return Failure(stage, reason)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Collect an exception, what it wraps in its arguments, and what it was raised from."""
+    found: list[BaseException] = []
+    todo: list[Any] = [error]
+    while todo:
+        item = todo.pop(0)
+        if isinstance(item, BaseException) and item not in found:
+            found.append(item)
+            todo += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
+    return found
+
+
+def _reason(chain: list[BaseException]) -> str:
+    """Name the innermost cause; the outer ones repeat it around object addresses and URLs."""
+    for error in reversed(chain):
+        if isinstance(error, OSError) and error.strerror:
+            return printable(error.strerror, 200)
+    texts = [str(error) for error in chain if str(error) and "object at 0x" not in str(error)]
+    return printable(texts[-1], 200) if texts else type(chain[0]).__name__
+
+
+# --- A deadline for all reads of an exchange -------------------------------------------------------------------------
+# The timeouts of requests count from the last byte, so a server that sends one byte a second, in the headers or in the
+# body, holds a call for ever. Every read from a socket is therefore given what is left until the deadline.
+
+_deadline = threading.local()
+
+
+class _DeadlineReader(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._patience = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        at = getattr(_deadline, "at", None)
+        if at is not None:
+            left = at - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the time for this call is over")
+            self._sock.settimeout(left if self._patience is None else min(left, self._patience))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """A connected socket whose file for reading obeys the deadline of the thread that reads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, **_: Any) -> io.BufferedReader:
+        raw: Any = self._sock.makefile("rb", buffering=0)
+        return io.BufferedReader(_DeadlineReader(raw, self._sock))
+
+
+class _PlainConnection(HTTPConnection):
+    def _new_conn(self) -> Any:
+        return _DeadlineSocket(super()._new_conn())
+
+
+class _TlsConnection(HTTPSConnection):
+    # Before TLS begins the socket may talk to a proxy (CONNECT), so it is watched from the start; the TLS handshake
+    # itself ends with the socket's time-out as a whole.
+    def _new_conn(self) -> Any:
+        return _DeadlineSocket(super()._new_conn())
+
+    def connect(self) -> None:
+        super().connect()
+        if not isinstance(self.sock, _DeadlineSocket):
+            self.sock: Any = _DeadlineSocket(self.sock)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _DeadlineAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        return manager
