@@ -1,0 +1,57 @@
+"""How answers leave the emulator: JSON that survives any text, and one envelope for all errors."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from airflow_provider_cm.emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+
+class JsonResponse(JSONResponse):
+    """JSON in ASCII, so that lone surrogates, which JSON can carry and UTF-8 can't, come back as they were sent."""
+
+    def render(self, content: Any) -> bytes:
+        """Write the content."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def ok(**payload: object) -> JsonResponse:
+    """Answer a success: 200 with the payload beside ``"status": "ok"``."""
+    return JsonResponse({**payload, "status": "ok"})
+
+
+def envelope(error: ApiError) -> JsonResponse:
+    """Answer an error."""
+    return JsonResponse({"message": error.message, "status": "error"}, error.status, error.headers)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Have every error of an application answered with the envelope."""
+
+    @app.exception_handler(ApiError)
+    async def own(_request: Request, error: ApiError) -> JsonResponse:
+        return envelope(error)
+
+    @app.exception_handler(HTTPException)
+    async def route(_request: Request, error: HTTPException) -> JsonResponse:
+        message = f"{error.status_code} {HTTPStatus(error.status_code).phrase}"
+        return envelope(ApiError(error.status_code, message, error.headers))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JsonResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return envelope(ApiError(400, f"{where}: {first['msg']}"))
+
+    @app.exception_handler(Exception)
+    async def broken(_request: Request, _error: Exception) -> JsonResponse:
+        return envelope(ApiError(500, "500 Internal Server Error"))

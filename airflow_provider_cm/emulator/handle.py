@@ -1,0 +1,151 @@
+"""A test's way to one tenant of a running emulator, without HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.shapes import bucket_json, project_json, source_json
+from airflow_provider_cm.emulator.validation import (
+    BUCKET_PATTERN,
+    PROJECT_PATTERN,
+    SOURCE_PATTERN,
+    check_name,
+    project_fields,
+    source_fields,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator.records import Source
+    from airflow_provider_cm.emulator.state import State
+
+
+class TenantHandle:
+    """
+    One tenant, to set up and to look into.
+
+    What it does follows the same rules and settings as the API, appears in no record of requests, and raises
+    :class:`~airflow_provider_cm.emulator.errors.ApiError` where the API would answer an error.
+
+    :param state: the emulator's state.
+    :param path: the tenant's path.
+    :param url: the emulator's own URL.
+    """
+
+    def __init__(self, state: State, path: str, url: str) -> None:
+        self._state = state
+        self.path = path
+        self._url = url
+
+    @property
+    def endpoint(self) -> str:
+        """The tenant's base URL, without ``/api``: what a connection has as its host."""
+        return self._url + self.path.rstrip("/")
+
+    @property
+    def identity_url(self) -> str:
+        """The token endpoint that belongs to the tenant."""
+        organisation = self._state.tenant(self.path).organisation
+        return f"{self._url}{f'/{organisation}' if organisation else ''}/identity_/connect/token"
+
+    def add_project(self, name: str, **fields: object) -> dict[str, Any]:
+        """Add a project, with ``title`` and ``description`` if wanted."""
+        state = self._state
+        check_name(name, PROJECT_PATTERN, "project", state.settings)
+        with state.lock:
+            wanted = project_fields({"project": fields}, state.settings, update=False)
+            project = state.tenant(self.path).add_project(name, wanted, state.settings)
+            state.changed()
+            return project_json(project, state.settings)
+
+    def add_bucket(self, project: str, name: str, title: str | None = None) -> dict[str, Any]:
+        """Add a bucket, whose ``id`` can then be a source's ``bucket_id``."""
+        state = self._state
+        check_name(name, BUCKET_PATTERN, "bucket name", state.settings)
+        with state.lock:
+            bucket = state.tenant(self.path).add_bucket(project, name, title, state.settings)
+            state.changed()
+            return bucket_json(bucket, state.settings)
+
+    def add_source(self, project: str, name: str, *, messages: float = 0, **fields: object) -> dict[str, Any]:
+        """
+        Add a source.
+
+        :param messages: how many messages it holds.
+        :param fields: as in the body of a create: ``title``, ``description``, ``language``, ``_kind`` and so on.
+        :return: the source with all its keys, whatever the setting ``shapes``.
+        """
+        state = self._state
+        check_name(name, SOURCE_PATTERN, "source name", state.settings)
+        with state.lock:
+            wanted = source_fields({"source": fields}, state.settings, update=False)
+            tenant = state.tenant(self.path)
+            source = tenant.create_source(project, name, wanted, state.settings)
+            tenant.set_comments(source, messages)
+            state.changed()
+            return self._show(source)
+
+    def update_source(self, project: str, name: str, **fields: object) -> dict[str, Any]:
+        """Change a source as an update does, for instance as somebody else's."""
+        state = self._state
+        with state.lock:
+            wanted = source_fields({"source": fields}, state.settings, update=True)
+            source = state.tenant(self.path).update_source(project, name, wanted, state.settings)
+            state.changed()
+            return self._show(source)
+
+    def delete_source(self, project: str, name: str) -> None:
+        """Delete a source, for instance as somebody else would."""
+        state = self._state
+        with state.lock:
+            state.tenant(self.path).delete_source(self._find(project, name).id, state.settings)
+            state.changed()
+
+    def set_message_count(self, project: str, name: str, count: float) -> None:
+        """Say how many messages a source holds, as its statistics tell it."""
+        state = self._state
+        with state.lock:
+            state.tenant(self.path).set_comments(self._find(project, name), count)
+            state.changed()
+
+    def sources(self) -> list[dict[str, Any]]:
+        """List the sources with all their keys, whatever the setting ``shapes``."""
+        with self._state.lock:
+            return [self._show(source) for source in self._state.tenant(self.path).sources.values()]
+
+    def source(self, project: str, name: str) -> dict[str, Any] | None:
+        """Give one source with all its keys, or ``None``."""
+        state = self._state
+        with state.lock:
+            found = state.tenant(self.path).source(project, name, state.settings)
+            return self._show(found) if found else None
+
+    def connection(
+        self,
+        auth: Literal["token", "app"] = "token",
+        token: str = "emulator-admin",  # noqa: S107  public, and good for nothing but an emulator
+    ) -> dict[str, Any]:
+        """
+        Describe an Airflow connection to this tenant; as JSON it is the value of an ``AIRFLOW_CONN_...`` variable.
+
+        :param auth: ``token`` for a developer token, ``app`` for the external application.
+        :param token: name of the developer token.
+        """
+        connection: dict[str, Any] = {"conn_type": "comms_mining", "host": self.endpoint, "extra": {}}
+        if auth == "token":
+            return {**connection, "password": self._state.grant_named(token).value}
+        application = self._state.applications["emulator-app"]
+        if not urlsplit(self.endpoint).path:
+            # A tenant at the root has no organisation in its URL to derive the token endpoint from.
+            connection["extra"] = {"identity_url": self.identity_url}
+        return {**connection, "login": application.client_id, "password": application.secret}
+
+    def _find(self, project: str, name: str) -> Source:
+        source = self._state.tenant(self.path).source(project, name, self._state.settings)
+        if source is None:
+            raise ApiError(404, f"Source '{project}/{name}' not found")
+        return source
+
+    def _show(self, source: Source) -> dict[str, Any]:
+        return source_json(source, self._state.settings.changed(shapes="full"), language=True)

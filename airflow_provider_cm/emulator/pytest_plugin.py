@@ -1,0 +1,45 @@
+"""
+The fixture ``comms_mining_emulator``, for tests of DAGs and of anything else that talks to the API.
+
+::
+
+    def test_my_dag(comms_mining_emulator, monkeypatch):
+        tenant = comms_mining_emulator.tenant("/acme/dev/reinfer_")
+        tenant.add_source("acme-dev", "inbox", title="Inbox")
+        monkeypatch.setenv("AIRFLOW_CONN_COMMS_MINING_DEFAULT", json.dumps(tenant.connection()))
+        ...
+
+Loading the plugin costs nothing; the server starts when a test first asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_cm.emulator.extra import missing_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_cm.emulator.server import EmulatorServer
+
+
+@pytest.fixture(scope="session")
+def _comms_mining_emulator_server() -> Iterator[EmulatorServer]:
+    try:
+        from airflow_provider_cm.emulator.server import EmulatorServer
+    except ImportError as error:
+        if (explanation := missing_extra(error)) is None:
+            raise
+        pytest.fail(f"comms_mining_emulator: {explanation}", pytrace=False)
+    with EmulatorServer() as server:
+        yield server
+
+
+@pytest.fixture
+def comms_mining_emulator(_comms_mining_emulator_server: EmulatorServer) -> EmulatorServer:
+    """Give a running emulator in its initial state: default tenants and settings, no source, no request."""
+    _comms_mining_emulator_server.reset()
+    return _comms_mining_emulator_server

@@ -1,0 +1,196 @@
+"""
+What the emulator does where nobody outside the vendor knows what the real service does.
+
+Every field has a default and says on what evidence it was chosen. ``python -m airflow_provider_cm.emulator
+--help`` prints this list, ``--set name=value`` and the admin endpoint change it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+_Count = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """
+    One emulator's behaviour, immutable; :meth:`changed` gives a copy with other values.
+
+    Values may be given as text (``"409"``, ``"true"``, ``"none"``, ``"en,de"``), since they come from a command line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shapes: Literal["full", "docs"] = Field(
+        default="full",
+        description="Keys of a source in responses: full is what the vendor's client needs, docs only what its "
+        "pages show for each endpoint. A guess: that the service sends what its client needs.",
+    )
+    duplicate_put: Literal[400, 409, 422, "upsert"] = Field(
+        default=409,
+        description="PUT on a name that exists: an error of this status, or upsert, which changes the fields sent. "
+        "A guess: no evidence but that other conflicts in this API are 409.",
+    )
+    missing_project: Literal[400, 403, 404] = Field(
+        default=404,
+        description="PUT into a project that does not exist. A guess: 403 is as plausible.",
+    )
+    missing_project_list: Literal[403, 404, "empty"] = Field(
+        default=404,
+        description="Listing a project that does not exist. A guess, without evidence.",
+    )
+    delete_missing: Literal[200, 404] = Field(
+        default=404,
+        description="DELETE of a source that is gone. A guess: the vendor's client forgives 404 after a retry.",
+    )
+    invalid_name: Literal[400, 404, 422] = Field(
+        default=400,
+        description="A project, source or id in the path that breaks the rules of 2021's schema. A guess: schema "
+        "violations in bodies are 400.",
+    )
+    no_permission: Literal[401, 403] = Field(
+        default=403,
+        description="A valid token without the permission. A guess: 403 is conventional, a vendor script met 401.",
+    )
+    null_field: Literal[400, "ignore"] = Field(
+        default=400,
+        description="null where only bucket_id on update may be null. A guess: 2021's schema says string.",
+    )
+    unknown_field: Literal[400, "ignore"] = Field(
+        default=400,
+        description="A key the API does not know. A guess: 2021's schema allows no additional properties.",
+    )
+    unknown_bucket: Literal[400, 404, 422, "accept"] = Field(
+        default=422,
+        description="A bucket_id that names no bucket of the tenant. A guess: semantic errors elsewhere are 422.",
+    )
+    languages: tuple[str, ...] = Field(
+        default=("en", "de", "xlm", "Multilingual"),
+        min_length=1,
+        description="Accepted values of language. A guess: the vendor's page names en and Multilingual, 2021's "
+        "schema en, de and xlm, and its client's tests use de.",
+    )
+    language_on_update: Literal["refuse", "accept", "ignore"] = Field(
+        default="refuse",
+        description="language in an update. A guess: the vendor's page leaves it out, 2021's schema has it.",
+    )
+    sensitive_properties_update: Literal["replace", "merge"] = Field(
+        default="replace",
+        description="What an update does with the list of sensitive properties. A guess: the natural reading.",
+    )
+    updated_at_moves: Literal["always", "sent", "changed"] = Field(
+        default="always",
+        description="Which updates move updated_at: every one, those that send a field, or those that change a "
+        "value. A guess, without evidence.",
+    )
+    names_case_sensitive: bool = Field(
+        default=True,
+        description="Whether Inbox and inbox are two names. A guess: upper case is allowed, no more is known.",
+    )
+    default_title: Literal["empty", "name"] = Field(
+        default="empty",
+        description="Title of a source or project made without one: an empty text or its name. A guess: the "
+        "vendor's client needs a text.",
+    )
+    timestamp_digits: Literal[0, 1, 2, 3, 4, 5, 6, "trim"] = Field(
+        default=6,
+        description="Digits after the second; trim drops trailing zeros. The vendor's pages show 6; a guess that "
+        "this holds for all, since a vendor script met 5.",
+    )
+    max_title: _Count = Field(
+        default=128,
+        description="Longest title, in characters. A guess: from 2021's schema.",
+    )
+    max_description: _Count = Field(
+        default=16384,
+        description="Longest description, in characters. A guess: from 2021's schema.",
+    )
+    max_sensitive_properties: _Count = Field(
+        default=4096,
+        description="Most sensitive properties of one source. A guess: from 2021's schema.",
+    )
+    invalid_client: Literal[400, 401] = Field(
+        default=400,
+        description="Status of the token endpoint's invalid_client. A guess: RFC 6749 allows both.",
+    )
+    token_lifetime: Annotated[int, Field(ge=1)] = Field(
+        default=3600,
+        description="Seconds a minted token is good for. One hour is what UiPath's forum shows.",
+    )
+    source_quota: _Count | None = Field(
+        default=None,
+        description="Most sources a tenant may hold; one more is 403 'quotas exceeded', as a vendor script met.",
+    )
+    rate_limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Requests a minute for each token; one more is 429 with Retry-After. A guess: the vendor "
+        "publishes no limit for this API.",
+    )
+    latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Milliseconds to wait before each answer, outside Server-Timing, as a slow network would.",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_text(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        if info.field_name == "languages":
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if text.isdecimal():
+            return int(text)
+        return None if text.lower() == "none" else text
+
+    def changed(self, **changes: object) -> Settings:
+        """
+        Give a copy with some values replaced.
+
+        :param changes: setting names and their new values.
+        :raises ValueError: a name is unknown or a value not allowed; the message names both.
+        """
+        try:
+            return Settings.model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise ValueError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """Turn pydantic's report into one line that names each wrong field, what it held and what it should be."""
+    mistakes = []
+    for item in error.errors(include_url=False):
+        where = ".".join(str(part) for part in item["loc"]) or "value"
+        if item["type"] == "extra_forbidden":
+            mistakes.append(f"{where}: there is no such field")
+        elif item["type"] == "missing":
+            mistakes.append(f"{where}: is required")
+        else:
+            mistakes.append(f"{where}: {item['msg']} (got {_short(item['input'])})")
+    return "; ".join(mistakes)
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """List every setting as (name, allowed values, default, description)."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default).lower()
+        rows.append((name, _allowed(field.annotation), default, field.description or ""))
+    return rows
+
+
+def _allowed(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return " | ".join(str(value) for value in get_args(annotation))
+    if annotation is bool:
+        return "true | false"
+    if get_origin(annotation) is tuple:
+        return "a,b,c"
+    return "a number or none" if type(None) in get_args(annotation) else "a number"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,235 @@
+"""Everything one emulator knows, behind one lock."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import deque
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.records import (
+    ROLES,
+    Application,
+    Change,
+    Clock,
+    Grant,
+    RecordedRequest,
+    utc_now,
+)
+from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.tenant import Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DEFAULT_TENANTS = ("/", "/acme/dev/reinfer_", "/acme/prod/reinfer_")
+DEFAULT_PROJECTS = ("acme-dev", "acme-prod")
+API_SCOPE = "Ixp.ApiAccess"
+SCOPES = ("PM.User", "PM.User.Read", API_SCOPE)
+# Enough for any test; a server left running for weeks must not fill the memory.
+_MOST_KEPT = 100_000
+
+
+class State:
+    """
+    Tenants, tokens, settings and the record of what was done.
+
+    :param settings: what to start with and return to on :meth:`reset`.
+    :param clock: gives the time for timestamps, the ``Date`` header and the expiry of tokens.
+    :param random_tokens: make up the tokens and the secret, for a server that others can reach.
+    :param fill: puts in what the state begins with; the default tenants if not given.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        clock: Clock = utc_now,
+        random_tokens: bool = False,
+        fill: Callable[[State], None] | None = None,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.on_change: Callable[[], None] | None = None
+        self.on_request: Callable[[RecordedRequest, float], None] | None = None
+        self.admin_token = secrets.token_urlsafe(24) if random_tokens else None
+        self._initial_settings = settings or Settings()
+        self._fill = fill or fill_default
+        self._values = {
+            name: secrets.token_urlsafe(24) if random_tokens else name
+            for name in ("emulator-admin", "emulator-viewer", "emulator-secret")
+        }
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to what the emulator was started with, and forget every request."""
+        with self.lock:
+            self.settings = self._initial_settings
+            self.tenants: dict[str, Tenant] = {}
+            self.requests: deque[RecordedRequest] = deque(maxlen=_MOST_KEPT)
+            self.changes: deque[Change] = deque(maxlen=_MOST_KEPT)
+            self._sent: dict[str, deque[float]] = {}
+            self._minted = 0
+            self.grants: dict[str, Grant] = {}
+            self.applications: dict[str, Application] = {}
+            for role in ("admin", "viewer"):
+                name = f"emulator-{role}"
+                self.add_grant(name, self._values[name], ROLES[role])
+            self.add_application("emulator-app", self._values["emulator-secret"], ROLES["admin"])
+            self._fill(self)
+            self.changes.clear()
+            self.changed()
+
+    def now(self) -> datetime:
+        """Tell the emulator's time."""
+        return self.clock()
+
+    # Tenants
+
+    def add_tenant(self, path: str) -> Tenant:
+        """Add an empty tenant at a path such as ``/`` or ``/acme/dev/reinfer_``."""
+        tenant = Tenant(path, clock=self.now, record=self._record_change)
+        self.tenants[path] = tenant
+        return tenant
+
+    def find_tenant(self, path: str) -> Tenant | None:
+        """Find the tenant whose path a URL's path begins with; the longest wins."""
+        best: Tenant | None = None
+        with self.lock:
+            tenants = list(self.tenants.values())
+        for tenant in tenants:
+            prefix = tenant.prefix
+            if (path == prefix or path.startswith(prefix + "/")) and (best is None or len(prefix) > len(best.prefix)):
+                best = tenant
+        return best
+
+    def tenant(self, path: str) -> Tenant:
+        """Give the tenant at a path; 404 if there is none."""
+        try:
+            return self.tenants[path]
+        except KeyError:
+            known = ", ".join(self.tenants)
+            raise ApiError(404, f"There is no tenant at '{path}'; there are: {known}") from None
+
+    def changed(self) -> None:
+        """Have what changed kept, if the server keeps it."""
+        if self.on_change is not None:
+            self.on_change()
+
+    def _record_change(self, change: Change) -> None:
+        self.changes.append(change)
+
+    # Tokens
+
+    def add_grant(self, name: str, value: str, permissions: frozenset[str]) -> Grant:
+        """Make a bearer token valid."""
+        grant = Grant(name, value, permissions)
+        self.grants[value] = grant
+        return grant
+
+    def add_application(self, client_id: str, secret: str, permissions: frozenset[str]) -> None:
+        """Make an external application known."""
+        self.applications[client_id] = Application(client_id, secret, permissions)
+
+    def grant_named(self, name: str) -> Grant:
+        """Give the token of that name; 404 if there is none."""
+        with self.lock:
+            for grant in self.grants.values():
+                if grant.name == name:
+                    return grant
+        raise ApiError(404, f"There is no token named '{name}'")
+
+    def revoke(self, name: str) -> None:
+        """Make a token invalid, as deleting it would."""
+        with self.lock:
+            del self.grants[self.grant_named(name).value]
+
+    def replace_token(self, name: str, value: str) -> Grant:
+        """Give a token another value, as its owner regenerating it would; the old value is refused from then on."""
+        with self.lock:
+            if value in self.grants:
+                raise ApiError(409, "That value is a known token already")
+            old = self.grant_named(name)
+            del self.grants[old.value]
+            self.grants[value] = replace(old, value=value)
+            return self.grants[value]
+
+    def mint(self, client_id: str, scopes: Sequence[str]) -> Grant:
+        """Make a token for an external application; without the API's scope it opens nothing."""
+        with self.lock:
+            application = self.applications[client_id]
+            now = self.clock()
+            # Long dead tokens go, so that a server left running does not collect them.
+            day = timedelta(days=1)
+            for grant in list(self.grants.values()):
+                if grant.expires_at is not None and grant.expires_at + day < now:
+                    del self.grants[grant.value]
+            self._minted += 1
+            grant = Grant(
+                name=f"{client_id}#{self._minted}",
+                value=secrets.token_urlsafe(32),
+                permissions=application.permissions if API_SCOPE in scopes else ROLES["none"],
+                expires_at=now + timedelta(seconds=self.settings.token_lifetime),
+            )
+            self.grants[grant.value] = grant
+            return grant
+
+    def authenticate(self, value: str | None) -> Grant:
+        """Give the grant of a bearer token; 401 if there is none or it has expired."""
+        headers = {"WWW-Authenticate": "Bearer"}
+        if not value:
+            raise ApiError(401, "Authentication is required: send Authorization: Bearer <token>", headers)
+        with self.lock:
+            grant = self.grants.get(value)
+        if grant is None:
+            raise ApiError(401, "The token is not valid", headers)
+        if grant.expires_at is not None and grant.expires_at <= self.clock():
+            raise ApiError(401, "The token has expired", headers)
+        return grant
+
+    def name_of_token(self, authorization: str | None) -> str | None:
+        """Tell which known token an Authorization header holds."""
+        value = bearer_value(authorization)
+        with self.lock:
+            grant = self.grants.get(value) if value else None
+        return grant.name if grant else None
+
+    # Settings and limits
+
+    def configure(self, **changes: object) -> Settings:
+        """Change settings from the next request on."""
+        with self.lock:
+            self.settings = self.settings.changed(**changes)
+            return self.settings
+
+    def seconds_to_wait(self, authorization: str) -> float | None:
+        """Count a request against its token's rate limit; if it is over, tell how long until one is allowed."""
+        with self.lock:
+            limit = self.settings.rate_limit
+            if limit is None:
+                return None
+            now = self.clock().timestamp()
+            sent = self._sent.setdefault(authorization, deque())
+            while sent and sent[0] <= now - 60:
+                sent.popleft()
+            if len(sent) < limit:
+                sent.append(now)
+                return None
+            return sent[-limit] + 60 - now
+
+
+def bearer_value(authorization: str | None) -> str | None:
+    """Take the token out of an Authorization header, if it is one of kind Bearer."""
+    scheme, _, value = (authorization or "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else None
+
+
+def fill_default(state: State) -> None:
+    """Put in the tenants and projects that an emulator without a seed file has."""
+    for path in DEFAULT_TENANTS:
+        tenant = state.add_tenant(path)
+        for project in DEFAULT_PROJECTS:
+            tenant.add_project(project, {}, state.settings)

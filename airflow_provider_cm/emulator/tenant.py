@@ -1,0 +1,269 @@
+"""One tenant: its projects, buckets and sources, and what each operation does to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.records import (
+    Bucket,
+    Change,
+    Clock,
+    Project,
+    Source,
+    SourceFields,
+    TextFields,
+    new_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from airflow_provider_cm.emulator.settings import Settings
+
+_Record = TypeVar("_Record")
+
+
+@dataclass
+class Tenant:
+    """
+    The data of one tenant.
+
+    Not thread-safe by itself: callers hold the lock of the state that it belongs to.
+
+    :param path: where it is mounted, ``/`` or ``/<org>/<tenant>/reinfer_``.
+    :param clock: gives the time for every timestamp.
+    :param record: told of every write that was carried out.
+    """
+
+    path: str
+    clock: Clock
+    record: Callable[[Change], None]
+    projects: dict[str, Project] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    # (project, name) -> id; the way in for names exactly as they were given.
+    _ids: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        """What the path of each of its URLs begins with; empty at the root."""
+        return self.path.rstrip("/")
+
+    @property
+    def organisation(self) -> str | None:
+        """The organisation in its path, if it has one."""
+        return self.prefix.split("/")[1] if self.prefix else None
+
+    # Projects
+
+    def project(self, name: str, settings: Settings) -> Project | None:
+        """Find a project by name."""
+        if found := self.projects.get(name):
+            return found
+        return _fold(self.projects.values(), settings, lambda project: project.name, name)
+
+    def add_project(self, name: str, fields: TextFields, settings: Settings) -> Project:
+        """Create a project; 409 if the name is taken."""
+        if self.project(name, settings):
+            raise ApiError(409, f"Project '{name}' already exists")
+        now = self.clock()
+        title = fields.get("title", _title(name, settings))
+        project = Project(new_id(), name, title, fields.get("description", ""), now, now)
+        self.projects[name] = project
+        return project
+
+    def update_project(self, name: str, fields: TextFields, settings: Settings) -> Project:
+        """Change a project's title or description."""
+        project = self._existing_project(name, settings)
+        changed = replace(project, updated_at=self.clock(), **fields)
+        self.projects[project.name] = changed
+        return changed
+
+    def delete_project(self, name: str, settings: Settings, *, force: bool) -> None:
+        """Delete a project; 409 while it holds something, unless forced."""
+        project = self._existing_project(name, settings)
+        sources = [source for source in self.sources.values() if source.owner == project.name]
+        buckets = [bucket for bucket in self.buckets.values() if bucket.owner == project.name]
+        counts = {"buckets": len(buckets), "sources": len(sources)}
+        held = ", ".join(f'"{kind}": {count}' for kind, count in counts.items() if count)
+        if held and not force:
+            message = "Project contains child resources but force deletion was not requested"
+            raise ApiError(409, f"{message}: {{{held}}}")
+        for source in sources:
+            self._remove(source)
+        for bucket in buckets:
+            self.delete_bucket(bucket.id)
+        del self.projects[project.name]
+
+    def _existing_project(self, name: str, settings: Settings) -> Project:
+        project = self.project(name, settings)
+        if project is None:
+            raise ApiError(404, f"Project '{name}' not found")
+        return project
+
+    # Buckets
+
+    def bucket(self, owner: str, name: str, settings: Settings) -> Bucket | None:
+        """Find a bucket by project and name."""
+        for bucket in self.buckets.values():
+            if _same((bucket.owner, bucket.name), (owner, name), settings):
+                return bucket
+        return None
+
+    def add_bucket(
+        self, owner: str, name: str, title: str | None, settings: Settings, bucket_id: str | None = None
+    ) -> Bucket:
+        """Create a bucket; 409 if the name is taken."""
+        project = self._existing_project(owner, settings)
+        if self.bucket(owner, name, settings):
+            raise ApiError(409, f"Bucket '{owner}/{name}' already exists")
+        now = self.clock()
+        shown = _title(name, settings) if title is None else title
+        bucket = Bucket(bucket_id or new_id(), project.name, name, shown, now, now)
+        self.buckets[bucket.id] = bucket
+        return bucket
+
+    def delete_bucket(self, bucket_id: str) -> None:
+        """Delete a bucket; the sources that loaded from it are detached, a guess."""
+        if self.buckets.pop(bucket_id, None) is None:
+            raise ApiError(404, f"Bucket '{bucket_id}' not found")
+        for source in list(self.sources.values()):
+            if source.bucket_id == bucket_id:
+                self._put("update", source, replace(source, bucket_id=None))
+
+    # Sources
+
+    def source(self, owner: str, name: str, settings: Settings) -> Source | None:
+        """Find a source by project and name."""
+        if source_id := self._ids.get((owner, name)):
+            return self.sources[source_id]
+        full = f"{owner}/{name}"
+        return _fold(self.sources.values(), settings, lambda source: f"{source.owner}/{source.name}", full)
+
+    def list_sources(self, owner: str | None, settings: Settings) -> list[Source]:
+        """List the sources of one project, or of all."""
+        if owner is None:
+            return list(self.sources.values())
+        project = self.project(owner, settings)
+        if project is None:
+            if settings.missing_project_list == "empty":
+                return []
+            raise ApiError(settings.missing_project_list, f"Project '{owner}' not found")
+        return [source for source in self.sources.values() if source.owner == project.name]
+
+    def create_source(
+        self, owner: str, name: str, fields: SourceFields, settings: Settings, *, source_id: str | None = None
+    ) -> Source:
+        """Create a source; what happens if the name is taken is the setting ``duplicate_put``."""
+        project = self.project(owner, settings)
+        if project is None:
+            raise ApiError(settings.missing_project, f"Project '{owner}' not found")
+        existing = self.source(owner, name, settings)
+        if existing is not None:
+            if settings.duplicate_put == "upsert":
+                return self._change(existing, fields, settings)
+            raise ApiError(settings.duplicate_put, f"Source '{owner}/{name}' already exists")
+        if settings.source_quota is not None and len(self.sources) >= settings.source_quota:
+            raise ApiError(403, f"quotas exceeded: this tenant may hold {settings.source_quota} sources")
+        self._check_bucket(fields, settings)
+        now = self.clock()
+        source = Source(
+            id=source_id or new_id(),
+            owner=project.name,
+            name=name,
+            title=fields.get("title", _title(name, settings)),
+            description=fields.get("description", ""),
+            created_at=now,
+            updated_at=now,
+            language=fields.get("language", "en"),
+            should_translate=fields.get("should_translate", False),
+            sensitive_properties=tuple(fields.get("sensitive_properties", ())),
+            bucket_id=fields.get("bucket_id"),
+            kind=fields.get("_kind", "unknown"),
+            email_transform_tag=fields.get("email_transform_tag"),
+        )
+        return self._put("create", None, source)
+
+    def update_source(self, owner: str, name: str, fields: SourceFields, settings: Settings) -> Source:
+        """Change the fields sent and leave the others alone."""
+        source = self.source(owner, name, settings)
+        if source is None:
+            raise ApiError(404, f"Source '{owner}/{name}' not found")
+        return self._change(source, fields, settings)
+
+    def delete_source(self, source_id: str, settings: Settings) -> None:
+        """Delete a source; whether one that is gone is an error is a setting."""
+        source = self.sources.get(source_id)
+        if source is not None:
+            self._remove(source)
+        elif settings.delete_missing != 200:
+            raise ApiError(settings.delete_missing, f"Source '{source_id}' not found")
+
+    def set_comments(self, source: Source, count: float) -> None:
+        """Say how many comments a source holds; its ``updated_at`` stays, since its settings did not change."""
+        self.sources[source.id] = replace(source, num_comments=count)
+
+    def load(self, projects: list[Project], buckets: list[Bucket], sources: list[Source]) -> None:
+        """Take over records that were kept elsewhere, in place of its own."""
+        self.projects = {project.name: project for project in projects}
+        self.buckets = {bucket.id: bucket for bucket in buckets}
+        self.sources = {source.id: source for source in sources}
+        self._ids = {(source.owner, source.name): source.id for source in sources}
+
+    def _change(self, source: Source, fields: SourceFields, settings: Settings) -> Source:
+        self._check_bucket(fields, settings)
+        sensitive = tuple(fields.get("sensitive_properties", source.sensitive_properties))
+        if settings.sensitive_properties_update == "merge":
+            sensitive = tuple(dict.fromkeys((*source.sensitive_properties, *sensitive)))
+        changed = replace(
+            source,
+            title=fields.get("title", source.title),
+            description=fields.get("description", source.description),
+            language=fields.get("language", source.language),
+            should_translate=fields.get("should_translate", source.should_translate),
+            sensitive_properties=sensitive,
+            bucket_id=fields.get("bucket_id", source.bucket_id),
+            kind=fields.get("_kind", source.kind),
+            email_transform_tag=fields.get("email_transform_tag", source.email_transform_tag),
+        )
+        moves = {"always": True, "sent": bool(fields), "changed": changed != source}[settings.updated_at_moves]
+        if moves:
+            changed = replace(changed, updated_at=self.clock())
+        return self._put("update", source, changed)
+
+    def _check_bucket(self, fields: SourceFields, settings: Settings) -> None:
+        bucket_id = fields.get("bucket_id")
+        if bucket_id is None or bucket_id in self.buckets or settings.unknown_bucket == "accept":
+            return
+        raise ApiError(settings.unknown_bucket, f"Bucket '{bucket_id}' not found")
+
+    def _put(self, action: Literal["create", "update"], before: Source | None, after: Source) -> Source:
+        self.sources[after.id] = after
+        self._ids[after.owner, after.name] = after.id
+        self.record(Change(self.clock(), self.path, action, before, after))
+        return after
+
+    def _remove(self, source: Source) -> None:
+        del self.sources[source.id]
+        del self._ids[source.owner, source.name]
+        self.record(Change(self.clock(), self.path, "delete", source, None))
+
+
+def _title(name: str, settings: Settings) -> str:
+    return name if settings.default_title == "name" else ""
+
+
+def _same(one: tuple[str, str], other: tuple[str, str], settings: Settings) -> bool:
+    if settings.names_case_sensitive:
+        return one == other
+    return tuple(part.lower() for part in one) == tuple(part.lower() for part in other)
+
+
+def _fold(
+    records: Iterable[_Record], settings: Settings, name_of: Callable[[_Record], str], wanted: str
+) -> _Record | None:
+    if settings.names_case_sensitive:
+        return None
+    return next((record for record in records if name_of(record).lower() == wanted.lower()), None)
