@@ -1,0 +1,153 @@
+"""The emulator's command line."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_cm.emulator import console, seed
+from airflow_provider_cm.emulator.seed import Seed
+from airflow_provider_cm.emulator.server import LOOPBACK, EmulatorServer
+from airflow_provider_cm.emulator.settings import Settings, describe
+from airflow_provider_cm.emulator.state import fill_default
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ABOUT = """\
+Serve an emulator of the UiPath Communications Mining sources API, for tests and demos. It is unofficial: it
+was written from the vendor's public pages and client, and what they leave open is a setting (see below)."""
+
+_GUIDE = """\
+try it:
+  python -m airflow_provider_cm.emulator --port 8089
+  curl http://127.0.0.1:8089/api/v1/sources -H 'Authorization: Bearer emulator-admin'
+  curl -X PUT http://127.0.0.1:8089/acme/dev/reinfer_/api/v1/sources/acme-dev/inbox \\
+      -H 'Authorization: Bearer emulator-admin' -d '{"source": {"title": "Inbox"}}'
+
+tenants (without --seed), each with the projects acme-dev and acme-prod and no source:
+  /                     as on https://<domain>.reinfer.io
+  /acme/dev/reinfer_    as on https://cloud.uipath.com/<organisation>/<tenant>/reinfer_
+  /acme/prod/reinfer_
+
+tokens:
+  emulator-admin        developer token, may do everything (Sources admin)
+  emulator-viewer       developer token, may only look (View sources)
+  emulator-app          external application with the secret emulator-secret; its token endpoints are
+                        /identity_/connect/token and /acme/identity_/connect/token, its scopes
+                        PM.User PM.User.Read Ixp.ApiAccess
+  With --allow-remote, tokens and secret are random, and printed once.
+
+admin endpoint (open on 127.0.0.1, otherwise it needs the admin token):
+  GET /_emulator                           tenants, tokens, settings
+  GET, DELETE /_emulator/requests          what was sent so far; forget it
+  GET /_emulator/changes                   the writes that were carried out
+  GET, PATCH /_emulator/settings           {"duplicate_put": "upsert", ...}
+  PUT /_emulator/message-count             {"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}
+  POST /_emulator/projects                 {"tenant": "/", "name": "mine"}
+  GET /_emulator/tokens                    names, permissions, expiry
+  PUT, DELETE /_emulator/tokens/<name>     {"token": "<new value>"}; revoke it
+  POST /_emulator/reset                    back to the start
+
+Each tenant describes its API in <tenant>/openapi.json.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """
+    Run the command.
+
+    :param arguments: what follows the program's name.
+    :return: exit code: 0 after SIGINT or SIGTERM, 2 for anything that keeps it from starting.
+    """
+    options = _parser().parse_args(arguments)
+    # Blocked before any thread starts, so that they wait for sigwait below wherever they arrive.
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    try:
+        server = _server(options)
+        server.start()
+    except (OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    if not options.quiet:
+        console.RequestLog().start(server.state)
+    text = console.greeting(server, remote=options.host != LOOPBACK)
+    if options.quiet and options.host == LOOPBACK:
+        text = text.partition("\n")[0] + "\n"
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    signal.sigwait(stops)
+    server.stop()
+    return 0
+
+
+def _server(options: argparse.Namespace) -> EmulatorServer:
+    if options.host != LOOPBACK and not options.allow_remote:
+        raise ValueError(f"--host {options.host} lets others in, and needs --allow-remote")
+    settings = Settings().changed(**_settings(options))
+    fill = Seed.load(options.seed, settings).fill if options.seed else fill_default
+    return EmulatorServer(options.port, settings, host=options.host, fill=fill, state_file=options.state)
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: should be name=value")
+        changes[name.strip()] = value
+    for name in ("shapes", "latency_ms", "rate_limit"):
+        if (value := getattr(options, name)) is not None:
+            changes[name] = value
+    return changes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_cm.emulator",
+        description=_ABOUT,
+        epilog=f"{_GUIDE}\n{_seed_guide()}\n{_settings_guide()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--port", type=_port, default=8089, help="port to listen on; 0 takes a free one (default: 8089)")
+    add("--shapes", choices=("full", "docs"), help="which keys sources have in responses (default: full)")
+    add("--seed", type=Path, metavar="FILE", help="start with the tenants, projects and sources of this file")
+    add(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="keep tenants, projects and sources in this file; once it exists, it counts instead of --seed",
+    )
+    add("--latency-ms", metavar="N", help="wait before each answer")
+    add("--rate-limit", metavar="N", help="requests a minute for each token; more get a 429")
+    add("--set", action="append", default=[], metavar="name=value", help="change a setting; may be repeated")
+    add("--host", default=LOOPBACK, help=f"address to listen on (default: {LOOPBACK})")
+    add("--allow-remote", action="store_true", help="allow another --host, with random tokens")
+    add("--quiet", action="store_true", help="print where it listens (and random tokens), and nothing more")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a number from 0 to 65535")
+    return int(text)
+
+
+def _seed_guide() -> str:
+    document = (seed.__doc__ or "").partition("::\n\n")[2]
+    example = textwrap.indent(textwrap.dedent(document), "  ")
+    return f"seed file (YAML or JSON; takes the place of the default tenants):\n{example}"
+
+
+def _settings_guide() -> str:
+    lines = ["settings (--set name=value; a guess is what nobody outside the vendor knows):"]
+    for name, allowed, default, description in describe():
+        lines.append(f"  {name} = {allowed} (default: {default})")
+        lines += textwrap.wrap(description, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)

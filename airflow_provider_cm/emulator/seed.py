@@ -1,0 +1,196 @@
+"""
+Seed files: the tenants, projects, buckets and sources that an emulator starts with.
+
+A seed file is YAML or JSON (by its ending) and takes the place of the default tenants::
+
+    tenants:
+      - path: /acme/dev/reinfer_          # or / for a tenant at the root
+        projects:
+          - name: acme-dev
+            title: Development            # optional, as is description
+            buckets:
+              - name: mailbox
+                id: 0123456789abcdef      # optional; quote ids made of digits only
+            sources:
+              - name: support-inbox
+                title: Support inbox      # and any other field of a create: description, language,
+                bucket_id: 0123456789abcdef   # should_translate, sensitive_properties, bucket_id, _kind ...
+                id: 18ba5ce699f8da1f      # optional
+                messages: 12              # optional: how many messages it holds
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.settings import Settings, explain
+from airflow_provider_cm.emulator.validation import (
+    BUCKET_PATTERN,
+    ID_PATTERN,
+    PROJECT_PATTERN,
+    SOURCE_PATTERN,
+    project_fields,
+    source_fields,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from airflow_provider_cm.emulator.records import SourceFields
+    from airflow_provider_cm.emulator.state import State
+    from airflow_provider_cm.emulator.tenant import Tenant
+
+_TENANT_PATH = re.compile(r"/|(/[A-Za-z0-9_.~-]+)+")
+_Id = Annotated[str, Field(pattern=ID_PATTERN)]
+
+
+class SeedError(ValueError):
+    """A seed file that can't be used; the message is one line with every mistake."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Bucket(_Part):
+    name: Annotated[str, Field(pattern=BUCKET_PATTERN)]
+    id: _Id | None = None
+    title: str | None = None
+
+
+class _Source(_Part):
+    # The other keys are the API's own fields, and are judged by the API's own rules.
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: Annotated[str, Field(pattern=SOURCE_PATTERN)]
+    id: _Id | None = None
+    messages: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+    def fields(self, settings: Settings) -> SourceFields:
+        return source_fields({"source": self.model_extra or {}}, settings, update=False)
+
+
+class _Project(_Part):
+    name: Annotated[str, Field(pattern=PROJECT_PATTERN)]
+    title: str | None = None
+    description: str | None = None
+    buckets: list[_Bucket] = []
+    sources: list[_Source] = []
+
+    def texts(self) -> dict[str, str]:
+        given = {"title": self.title, "description": self.description}
+        return {key: text for key, text in given.items() if text is not None}
+
+
+class _Tenant(_Part):
+    path: str
+    projects: list[_Project] = []
+
+
+class Seed(_Part):
+    """What a seed file says."""
+
+    tenants: Annotated[list[_Tenant], Field(min_length=1)]
+
+    @classmethod
+    def load(cls, path: Path, settings: Settings | None = None) -> Seed:
+        """
+        Read a seed file.
+
+        :param path: a ``.json`` file, or YAML with any other ending.
+        :param settings: the rules its sources must keep.
+        :raises SeedError: it is not a seed file; the message names the file and all mistakes.
+        :raises OSError: it can't be read.
+        """
+        document = _parse(path)
+        try:
+            seed = cls.model_validate(document)
+        except ValidationError as error:
+            raise SeedError(f"{path}: {explain(error)}") from None
+        if mistakes := list(seed._mistakes(settings or Settings())):
+            raise SeedError(f"{path}: {'; '.join(mistakes)}")
+        return seed
+
+    def fill(self, state: State) -> None:
+        """Put what the file says into an empty state."""
+        for part in self.tenants:
+            tenant = state.add_tenant(part.path)
+            for project in part.projects:
+                _fill_project(tenant, project, state.settings)
+            # After all buckets: a source may load from another project's.
+            for project in part.projects:
+                _fill_sources(tenant, project, state.settings)
+
+    def _mistakes(self, settings: Settings) -> Iterable[str]:
+        yield from _repeated("tenants", [tenant.path for tenant in self.tenants])
+        for number, tenant in enumerate(self.tenants):
+            where = f"tenants.{number}"
+            if not _TENANT_PATH.fullmatch(tenant.path) or tenant.path.startswith("/_emulator"):
+                yield f"{where}.path: '{tenant.path}' should be / or such as /acme/dev/reinfer_"
+            yield from _tenant_mistakes(tenant, where, settings)
+
+
+def _tenant_mistakes(tenant: _Tenant, where: str, settings: Settings) -> Iterable[str]:
+    projects = tenant.projects
+    yield from _repeated(f"{where}.projects", [project.name for project in projects])
+    yield from _repeated(f"{where}: id of source", [each.id for part in projects for each in part.sources])
+    yield from _repeated(f"{where}: id of bucket", [each.id for part in projects for each in part.buckets])
+    buckets = {bucket.id for project in projects for bucket in project.buckets}
+    for number, project in enumerate(projects):
+        inner = f"{where}.projects.{number}"
+        try:
+            project_fields({"project": project.texts()}, settings, update=False)
+        except ApiError as error:
+            yield f"{inner}: {error.message}"
+        yield from _repeated(f"{inner}.buckets", [bucket.name for bucket in project.buckets])
+        yield from _repeated(f"{inner}.sources", [source.name for source in project.sources])
+        for index, source in enumerate(project.sources):
+            try:
+                bucket_id = source.fields(settings).get("bucket_id")
+            except ApiError as error:
+                yield f"{inner}.sources.{index}: {error.message}"
+                continue
+            if bucket_id is not None and bucket_id not in buckets and settings.unknown_bucket != "accept":
+                yield f"{inner}.sources.{index}: no bucket of this tenant has the id '{bucket_id}'"
+
+
+def _repeated(where: str, values: list[Any]) -> Iterable[str]:
+    for value, count in Counter(value for value in values if value is not None).items():
+        if count > 1:
+            yield f"{where}: '{value}' appears {count} times"
+
+
+def _parse(path: Path) -> object:
+    data = path.read_bytes()
+    try:
+        if path.suffix == ".json":
+            document: object = json.loads(data)
+            return document
+        import yaml
+
+        return yaml.safe_load(data)
+    except ImportError:
+        raise SeedError(f"{path}: reading YAML needs the package pyyaml; a .json file does not") from None
+    except ValueError as error:
+        raise SeedError(f"{path} is not JSON: {error}") from None
+    except yaml.YAMLError as error:
+        raise SeedError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _fill_project(tenant: Tenant, project: _Project, settings: Settings) -> None:
+    tenant.add_project(project.name, project_fields({"project": project.texts()}, settings, update=False), settings)
+    for bucket in project.buckets:
+        tenant.add_bucket(project.name, bucket.name, bucket.title, settings, bucket.id)
+
+
+def _fill_sources(tenant: Tenant, project: _Project, settings: Settings) -> None:
+    for part in project.sources:
+        source = tenant.create_source(project.name, part.name, part.fields(settings), settings, source_id=part.id)
+        tenant.set_comments(source, part.messages)
