@@ -1,0 +1,156 @@
+"""CommsMiningHook: an Airflow connection, made into a client of the API."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_provider_cm.api.auth import DEFAULT_SCOPE, Auth, ClientCredentials, DeveloperToken
+from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.retry import RetryPolicy
+from airflow_provider_cm.api.session import ApiSession, RequestRecord
+from airflow_provider_cm.api.sources import SourcesApi
+from airflow_provider_cm.hooks.settings import ConnectionLike, Settings, parse_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class CommsMiningHook(BaseHook):
+    """Talk to UiPath Communications Mining with the settings of an Airflow connection.
+
+    The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
+    reuses its network connections. Each call leaves one line in the log. The fields of the connection are described in
+    the README; their rules in :mod:`airflow_provider_cm.hooks.settings`.
+
+    :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
+    """
+
+    conn_name_attr = "comms_mining_conn_id"
+    default_conn_name = "comms_mining_default"
+    conn_type = "comms_mining"
+    hook_name = "UiPath Communications Mining"
+
+    def __init__(self, comms_mining_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.comms_mining_conn_id = comms_mining_conn_id
+        self._connection: ConnectionLike | None = None
+        self._max_attempts: int | None = None
+        self._session: ApiSession | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"CommsMiningHook({self.comms_mining_conn_id!r})"
+
+    @classmethod
+    def from_connection(cls, connection: ConnectionLike, *, max_attempts: int | None = None) -> CommsMiningHook:
+        """Make a hook from a connection that was looked up already, as asynchronous code must do itself.
+
+        Such a hook does not look the connection up again, so it does not notice a replaced developer token.
+
+        :param connection: an Airflow connection.
+        :param max_attempts: overrides the connection's setting.
+        """
+        hook = cls(connection.conn_id)
+        hook._connection = connection
+        hook._max_attempts = max_attempts
+        return hook
+
+    def get_conn(self) -> ApiSession:
+        """Give the client of the API.
+
+        :raises ConfigurationError: when a setting of the connection is wrong, naming it.
+        """
+        with self._lock:
+            if self._session is None:
+                looked_up = self._connection is None
+                connection = self._connection or self.get_connection(self.comms_mining_conn_id)
+                self._session = self._make_session(parse_connection(connection), looked_up=looked_up)
+            return self._session
+
+    @property
+    def sources(self) -> SourcesApi:
+        """The sources of the connection's tenant."""
+        return SourcesApi(self.get_conn())
+
+    def request(
+        self,
+        method: str,
+        *segments: str,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        version: str = "v1",
+    ) -> dict[str, Any]:
+        """Call any endpoint of the API: ``hook.request("GET", "datasets", "acme")``.
+
+        Parameters, result and errors are those of :meth:`airflow_provider_cm.api.ApiSession.request`.
+        """
+        return self.get_conn().request(method, *segments, json=json, params=params, version=version)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """List the sources that are visible, which proves the settings, the credentials and a permission.
+
+        :return: whether it worked, and what was seen or what to do, for Airflow's "Test" button.
+        """
+        try:
+            sources = self.sources.list()
+        except CommsMiningError as error:
+            return False, str(error)
+        if not sources:
+            return True, (
+                "Connected: the credentials are valid, but 0 sources are visible. Either there are none yet, or the "
+                "permission 'View sources' is missing on their projects."
+            )
+        projects = {source.project for source in sources}
+        return True, f"Connected: {_counted(len(projects), 'project')}, {_counted(len(sources), 'source')} visible."
+
+    def _make_session(self, settings: Settings, *, looked_up: bool) -> ApiSession:
+        if settings.proxy:
+            password = urlsplit(settings.proxy).password
+            for secret in {settings.proxy, password, unquote(password or "")} - {None, ""}:
+                mask_secret(secret)
+        default = RetryPolicy()
+        return ApiSession(
+            settings.endpoint,
+            self._auth(settings, looked_up=looked_up),
+            timeout=settings.timeout,
+            retry=RetryPolicy(
+                max_attempts=self._max_attempts or settings.max_attempts or default.max_attempts,
+                max_seconds=settings.max_retry_seconds or default.max_seconds,
+            ),
+            verify=settings.verify,
+            cert=settings.client_cert,
+            proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
+            observer=self._observe,
+            guards=settings.guards,
+            allow_http=settings.allow_http,
+        )
+
+    def _auth(self, settings: Settings, *, looked_up: bool) -> Auth:
+        if settings.app_id is not None and settings.identity_url is not None:
+            return ClientCredentials(
+                settings.identity_url,
+                settings.app_id,
+                settings.secret,
+                settings.scope or DEFAULT_SCOPE,
+                on_token=mask_secret,
+                allow_http=settings.allow_http,
+            )
+        try:
+            return DeveloperToken(settings.secret, reload=self._reload_token if looked_up else None)
+        except ConfigurationError as error:
+            told = str(error)
+        raise ConfigurationError(f"connection '{self.comms_mining_conn_id}': password: {told}")
+
+    def _reload_token(self) -> str:
+        return parse_connection(self.get_connection(self.comms_mining_conn_id)).secret
+
+    def _observe(self, record: RequestRecord) -> None:
+        self.log.info("%s", record)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,422 @@
+"""Operators for sources: create, update, delete, get, list.
+
+Constructors keep what they are given, since it may be a template or another task's output; everything is judged when
+the task runs. Results are the API's own JSON objects.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+
+from airflow_provider_cm.api import values
+from airflow_provider_cm.api.errors import (
+    BadRequestError,
+    CommsMiningError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+)
+from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
+from airflow_provider_cm.exceptions import task_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_cm.api.sources import SourcesApi
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+_PARSERS = {
+    "should_translate": values.boolean,
+    "sensitive_properties": values.text_list,
+    "bucket_id": values.identifier,
+}
+
+IF_EXISTS = ("match", "update", "ignore", "skip", "fail")
+IF_MISSING = ("ignore", "skip", "fail")
+
+
+class _SourcesOperator(BaseOperator):
+    """What all operators of sources share: a connection, and errors that tell Airflow whether to retry.
+
+    :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
+    """
+
+    def __init__(self, *, comms_mining_conn_id: str = "comms_mining_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.comms_mining_conn_id = comms_mining_conn_id
+
+    @property
+    def hook(self) -> CommsMiningHook:
+        """The hook; imported here, since DAG parsing must not pay for what only running tasks need."""
+        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+        return CommsMiningHook(self.comms_mining_conn_id)
+
+    def execute(self, context: Any) -> Any:
+        """Do the task's work.
+
+        :raises CommsMiningFailure: when trying again would end the same way.
+        :raises CommsMiningRetryable: when trying again may help.
+        """
+        with task_errors():
+            return self.run_on(self.hook.sources)
+
+    @abstractmethod
+    def run_on(self, sources: SourcesApi) -> Any:
+        """Do the work with a client.
+
+        :param sources: the client.
+        """
+
+    def _settings(self, *names: str) -> dict[str, Any]:
+        """Parse the arguments of these names that were given."""
+        given = {name: getattr(self, name) for name in names}
+        return {
+            name: _PARSERS.get(name, values.text)(value, name) for name, value in given.items() if value is not None
+        }
+
+
+class CreateSourceOperator(_SourcesOperator):
+    """Create a source; running it again changes nothing.
+
+    It looks first, then creates: two requests, one when the source exists already. Nobody outside the vendor knows what
+    the API does with a create for a name that is taken.
+
+    :param project: the project, which must exist. (templated)
+    :param source_name: letters, digits, ``-`` and ``_``, at most 256. (templated)
+    :param title: one line for people. (templated)
+    :param description: a longer text. (templated)
+    :param language: ``en`` (the server's default) or ``Multilingual``; it cannot be changed later. (templated)
+    :param should_translate: translate messages where required; the server's default is ``False``. (templated)
+    :param sensitive_properties: properties to hide from users without the privilege to see them. (templated)
+    :param bucket_id: id of a bucket whose data is loaded into the source, which costs. (templated)
+    :param kind: the API's ``_kind``, such as ``call`` or ``chat``; it cannot be changed later. (templated)
+    :param email_transform_tag: how e-mails of the bucket are made into messages. (templated)
+    :param if_exists: what to do with a source of this name. ``match`` (default): succeed if it has every value asked
+        for, else fail with the differences; ``update``: change what differs; ``ignore``: return it as it is; ``skip``:
+        skip the task; ``fail``. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
+    :return: the source, as the API's JSON object.
+    """
+
+    template_fields: Sequence[str] = (
+        "project",
+        "source_name",
+        "title",
+        "description",
+        "language",
+        "should_translate",
+        "sensitive_properties",
+        "bucket_id",
+        "kind",
+        "email_transform_tag",
+        "if_exists",
+        "comms_mining_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        source_name: str,
+        title: str | None = None,
+        description: str | None = None,
+        language: str | None = None,
+        should_translate: bool | str | None = None,
+        sensitive_properties: Sequence[str] | None = None,
+        bucket_id: str | None = None,
+        kind: str | None = None,
+        email_transform_tag: str | None = None,
+        if_exists: str = "match",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.source_name = source_name
+        self.title = title
+        self.description = description
+        self.language = language
+        self.should_translate = should_translate
+        self.sensitive_properties = sensitive_properties
+        self.bucket_id = bucket_id
+        self.kind = kind
+        self.email_transform_tag = email_transform_tag
+        self.if_exists = if_exists
+
+    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+        """Look, then create."""
+        if_exists = values.choice(self.if_exists, "if_exists", IF_EXISTS)
+        wanted = self._settings(*SETTABLE)
+        existing = self._look(sources)
+        if existing is None:
+            try:
+                source = sources.create(self.project, self.source_name, **wanted)
+            except (ConflictError, BadRequestError):
+                # Somebody else may have created it since it was looked for. Servers differ in the status for that.
+                existing = self._look(sources)
+                if existing is None:
+                    raise
+            else:
+                how = " (confirmed by reading it back)" if source.confirmed else ""
+                self.log.info("Created source %s/%s with id %s%s", source.project, source.name, source.id, how)
+                return source.to_dict()
+        return self._adopt(sources, existing, wanted, if_exists).to_dict()
+
+    def _look(self, sources: SourcesApi) -> Source | None:
+        try:
+            return sources.get(self.project, self.source_name)
+        except NotFoundError:
+            return None
+
+    def _adopt(self, sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exists: str) -> Source:
+        where = f"source {existing.project}/{existing.name} (id {existing.id})"
+        if if_exists == "fail":
+            raise ConflictError(f"{where} exists already; to accept it, set if_exists to match, update or ignore")
+        if if_exists == "skip":
+            raise AirflowSkipException(f"{where} exists already")
+        if if_exists == "ignore":
+            self.log.info("Found %s, taken as it is", where)
+            return existing
+        differences, unknown = existing.compare(wanted)
+        if unknown and not differences:
+            # A read by name does not show every field on every server; a read by id may show more.
+            existing = sources.get_by_id(existing.id)
+            differences, unknown = existing.compare(wanted)
+        if not differences and not unknown:
+            self.log.info("Found %s, which has every value asked for", where)
+            return existing
+        if if_exists == "match":
+            told = describe_differences(differences)
+            told += ("; " if told and unknown else "") + (f"not shown: {', '.join(unknown)}" if unknown else "")
+            raise ConflictError(
+                f"{where} exists already, and differs: {told}. To change it, set if_exists to update; to take it as it "
+                "is, to ignore",
+                differences=differences,
+            )
+        return self._change(sources, existing, {name: wanted[name] for name in (*differences, *unknown)})
+
+    def _change(self, sources: SourcesApi, existing: Source, changes: dict[str, Any]) -> Source:
+        fixed = sorted({"language", "kind"} & changes.keys())
+        if fixed:
+            raise ConflictError(
+                f"source {existing.project}/{existing.name} (id {existing.id}) exists with another "
+                f"{' and '.join(fixed)}, which an update cannot change; choose another name, or delete the source and "
+                "its messages first"
+            )
+        self.log.info("Updating source %s/%s: %s", existing.project, existing.name, ", ".join(sorted(changes)))
+        return sources.update(self.project, self.source_name, **changes)
+
+
+class UpdateSourceOperator(_SourcesOperator):
+    """Change a source; what is not given stays as it is. One request.
+
+    :param project: the project. (templated)
+    :param source_name: the source's name. (templated)
+    :param title: one line for people. (templated)
+    :param description: a longer text. (templated)
+    :param should_translate: translate messages into English where required. (templated)
+    :param sensitive_properties: the whole new list; what is dropped from it becomes visible. (templated)
+    :param bucket_id: id of a bucket whose data is loaded into the source, which costs. (templated)
+    :param email_transform_tag: how e-mails of the bucket are made into messages. (templated)
+    :param detach_bucket: take the bucket away from the source; ``False`` by default. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
+    :return: the source, as the API's JSON object.
+    """
+
+    _CHANGEABLE = (
+        "title",
+        "description",
+        "should_translate",
+        "sensitive_properties",
+        "bucket_id",
+        "email_transform_tag",
+    )
+    template_fields: Sequence[str] = (
+        "project",
+        "source_name",
+        *_CHANGEABLE,
+        "detach_bucket",
+        "comms_mining_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        source_name: str,
+        title: str | None = None,
+        description: str | None = None,
+        should_translate: bool | str | None = None,
+        sensitive_properties: Sequence[str] | None = None,
+        bucket_id: str | None = None,
+        email_transform_tag: str | None = None,
+        detach_bucket: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.source_name = source_name
+        self.title = title
+        self.description = description
+        self.should_translate = should_translate
+        self.sensitive_properties = sensitive_properties
+        self.bucket_id = bucket_id
+        self.email_transform_tag = email_transform_tag
+        self.detach_bucket = detach_bucket
+
+    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+        """Send the update."""
+        changes = self._settings(*self._CHANGEABLE)
+        detach = values.boolean(self.detach_bucket, "detach_bucket")
+        if not changes and not detach:
+            raise ConfigurationError(f"nothing to change: give at least one of {', '.join(self._CHANGEABLE)}")
+        source = sources.update(self.project, self.source_name, **changes, detach_bucket=detach)
+        how = " (confirmed by reading it back)" if source.confirmed else ""
+        self.log.info("Updated source %s/%s with id %s%s", source.project, source.name, source.id, how)
+        return source.to_dict()
+
+
+class GetSourceOperator(_SourcesOperator):
+    """Read a source, by name or by id. One request.
+
+    :param project: the project, with ``source_name``. (templated)
+    :param source_name: the source's name. (templated)
+    :param source_id: the source's id, instead of the two. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
+    :return: the source, as the API's JSON object.
+    """
+
+    template_fields: Sequence[str] = ("project", "source_name", "source_id", "comms_mining_conn_id")
+
+    def __init__(
+        self,
+        *,
+        project: str | None = None,
+        source_name: str | None = None,
+        source_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.source_name = source_name
+        self.source_id = source_id
+
+    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+        """Read the source."""
+        address = values.source_address(self.project, self.source_name, self.source_id)
+        return _read(sources, address).to_dict()
+
+
+class ListSourcesOperator(_SourcesOperator):
+    """List the sources that the connection may see, made to be expanded with dynamic task mapping. One request.
+
+    :param project: only this project's; all by default. (templated)
+    :param name_pattern: only names that match this pattern, such as ``support-*``. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
+    :return: the sources, as a list of the API's JSON objects.
+    """
+
+    template_fields: Sequence[str] = ("project", "name_pattern", "comms_mining_conn_id")
+
+    def __init__(self, *, project: str | None = None, name_pattern: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.name_pattern = name_pattern
+
+    def run_on(self, sources: SourcesApi) -> list[dict[str, Any]]:
+        """List the sources."""
+        pattern = None if self.name_pattern is None else values.text(self.name_pattern, "name_pattern")
+        found = sources.list(self.project)
+        kept = [source for source in found if pattern is None or fnmatchcase(source.name, pattern)]
+        self.log.info("Listed %d sources, %d of them returned", len(found), len(kept))
+        return [source.to_dict() for source in kept]
+
+
+class DeleteSourceOperator(_SourcesOperator):
+    """Delete a source and all its messages, for good.
+
+    Give the id that the create returned wherever you can: a name can be somebody's new source by the time that a retry
+    runs. By id it is one request; by name two, since the API deletes by id only. Works as a teardown task.
+
+    :param source_id: the source's id. (templated)
+    :param project: the project, with ``source_name``, instead of the id. (templated)
+    :param source_name: the source's name. (templated)
+    :param if_missing: what to do when it is not there: ``ignore`` (default), ``skip`` the task, or ``fail``.
+        (templated)
+    :param only_if_empty: fail unless the source's statistics show that it holds no message; ``False`` by default.
+        The look and the delete are two requests, and what arrives between them is deleted too. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
+    :return: ``{"source_id": ..., "deleted": ...}``; ``deleted`` is false when it was not there.
+    """
+
+    template_fields: Sequence[str] = (
+        "source_id",
+        "project",
+        "source_name",
+        "if_missing",
+        "only_if_empty",
+        "comms_mining_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        source_id: str | None = None,
+        project: str | None = None,
+        source_name: str | None = None,
+        if_missing: str = "ignore",
+        only_if_empty: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source_id = source_id
+        self.project = project
+        self.source_name = source_name
+        self.if_missing = if_missing
+        self.only_if_empty = only_if_empty
+
+    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+        """Resolve the name where needed, look where asked, delete."""
+        if_missing = values.choice(self.if_missing, "if_missing", IF_MISSING)
+        only_if_empty = values.boolean(self.only_if_empty, "only_if_empty")
+        address = values.source_address(self.project, self.source_name, self.source_id)
+        source_id = address.source_id
+        try:
+            if source_id is None or only_if_empty:
+                source = _read(sources, address)
+                source_id = source.id
+                if only_if_empty:
+                    self._check_empty(sources, source)
+            said = sources.delete(source_id)
+        except NotFoundError as error:
+            if if_missing == "fail":
+                raise
+            if if_missing == "skip":
+                raise AirflowSkipException(f"{address} is not there") from error
+            self.log.info("%s is not there, so there is nothing to delete", address)
+            return {"source_id": source_id, "deleted": False}
+        self.log.info("Deleted %s with id %s%s", address, source_id, "" if said else " (confirmed by looking for it)")
+        return {"source_id": source_id, "deleted": True}
+
+    def _check_empty(self, sources: SourcesApi, source: Source) -> None:
+        where = f"source {source.project}/{source.name} (id {source.id})"
+        try:
+            count = sources.message_count(source.project, source.name)
+        except NotFoundError:
+            raise
+        except CommsMiningError as error:
+            if error.transient:
+                raise
+            raise ConflictError(f"{where} was not deleted: whether it is empty could not be read: {error}") from error
+        if count:
+            raise ConflictError(f"{where} was not deleted: it holds {count} messages and only_if_empty is set")
+
+
+def _read(sources: SourcesApi, address: values.SourceAddress) -> Source:
+    if address.source_id is not None:
+        return sources.get_by_id(address.source_id)
+    return sources.get(address.project, address.source_name)

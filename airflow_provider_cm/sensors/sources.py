@@ -1,0 +1,172 @@
+"""SourceSensor: a task that waits for a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
+
+from airflow_provider_cm.api import values
+from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
+from airflow_provider_cm.triggers.condition import Condition, Look
+from airflow_provider_cm.triggers.sources import SourceTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+
+class SourceSensor(BaseSensorOperator):
+    """Wait until a source exists, vanishes, changes, matches, or holds messages.
+
+    It looks once before it waits, so that a wait that is over already costs one request and no deferral. With
+    ``deferrable=True`` the triggerer waits, and no worker slot is held. ``timeout``, ``poke_interval``, ``mode``,
+    ``soft_fail`` and ``never_fail`` are those of every sensor.
+
+    :param project: the project, with ``source_name``. (templated)
+    :param source_name: the source's name. (templated)
+    :param source_id: the source's id, instead of the two. (templated)
+    :param until: ``exists`` (default), ``absent``, ``updated`` or ``has_messages``. The last reads the source's
+        statistics, known from the vendor's command-line client only. (templated)
+    :param updated_after: for ``updated``: the moment to compare with, such as the ``updated_at`` that a task before
+        returned. (templated)
+    :param min_messages: for ``has_messages``: how many, 1 by default. (templated)
+    :param match: for ``exists`` and ``updated``: values that the source must have, such as ``{"title": "Inbox"}``.
+        (templated)
+    :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default. (templated)
+    :param deferrable: wait in the triggerer; by default what ``[operators] default_deferrable`` says.
+    :param end_from_trigger: when deferred, end the task with the trigger's event, without a worker. Such an end emits
+        no asset events, so it is refused together with ``outlets``.
+    :param max_consecutive_failures: when deferred, failed polls in a row that end the wait, 5 by default.
+    :return: the source as the API's JSON object; nothing for ``absent``; for ``has_messages`` the project, the name
+        and ``num_comments``.
+    """
+
+    template_fields: Sequence[str] = (
+        "project",
+        "source_name",
+        "source_id",
+        "until",
+        "updated_after",
+        "min_messages",
+        "match",
+        "comms_mining_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        project: str | None = None,
+        source_name: str | None = None,
+        source_id: str | None = None,
+        until: str = "exists",
+        updated_after: str | datetime | None = None,
+        min_messages: int | str = 1,
+        match: Mapping[str, Any] | None = None,
+        comms_mining_conn_id: str = "comms_mining_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        end_from_trigger: bool = False,
+        max_consecutive_failures: int = 5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.source_name = source_name
+        self.source_id = source_id
+        self.until = until
+        self.updated_after = updated_after
+        self.min_messages = min_messages
+        self.match = match
+        self.comms_mining_conn_id = comms_mining_conn_id
+        self.deferrable = deferrable
+        self.end_from_trigger = end_from_trigger
+        self.max_consecutive_failures = max_consecutive_failures
+
+    @property
+    def hook(self) -> CommsMiningHook:
+        """The hook; imported here, since DAG parsing must not pay for what only running tasks need."""
+        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+        return CommsMiningHook(self.comms_mining_conn_id)
+
+    def poke(self, context: Any) -> PokeReturnValue:
+        """Look once."""
+        look = self._look(self._condition())
+        return PokeReturnValue(look.met, look.facts if look.met else None)
+
+    def execute(self, context: Any) -> Any:
+        """Wait here, or look once and defer."""
+        if not self.deferrable:
+            return super().execute(context)
+        condition = self._condition()
+        look = self._look(condition)
+        if look.met:
+            return look.facts
+        seconds = float(self.timeout)
+        self.defer(
+            trigger=self._trigger(condition, datetime.now(UTC) + timedelta(seconds=seconds)),
+            method_name="execute_complete",
+            # The trigger keeps the deadline itself; Airflow's own time-out is there in case that no triggerer runs.
+            timeout=timedelta(seconds=seconds + 2 * float(self.poke_interval) + 60),
+        )
+        raise AssertionError("defer raises")
+
+    def execute_complete(self, context: Any, event: Any = None) -> Any:
+        """Go on after the trigger's event.
+
+        :param context: the task's context.
+        :param event: payload of the :class:`SourceTrigger`'s event.
+        :raises AirflowSensorTimeout: when the wait was not over in time.
+        :raises CommsMiningFailure: when polling met an error that waiting does not mend.
+        :raises CommsMiningRetryable: when polling kept failing.
+        """
+        event = event if isinstance(event, Mapping) else {}
+        status, message = event.get("status"), event.get("message")
+        if status == "success":
+            return event.get("source")
+        if status == "timeout":
+            raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
+        if status == "error":
+            raise (CommsMiningRetryable if event.get("retryable") else CommsMiningFailure)(message)
+        raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
+
+    def _condition(self) -> Condition:
+        with task_errors():
+            if self.end_from_trigger and self.outlets:
+                raise ConfigurationError(
+                    "end_from_trigger: a task that ends in the triggerer emits no asset events; remove outlets, or this"
+                )
+            return Condition.parse(
+                project=self.project,
+                source_name=self.source_name,
+                source_id=self.source_id,
+                until=self.until,
+                updated_after=self.updated_after,
+                min_messages=self.min_messages,
+                match=self.match,
+            )
+
+    def _look(self, condition: Condition) -> Look:
+        with task_errors():
+            look = condition.look(self.hook.sources)
+        self.log.info("Looked at %s: %s", condition.address, look.summary)
+        return look
+
+    def _trigger(self, condition: Condition, deadline: datetime) -> SourceTrigger:
+        after = condition.updated_after
+        return SourceTrigger(
+            comms_mining_conn_id=self.comms_mining_conn_id,
+            project=condition.address.project or None,
+            source_name=condition.address.source_name or None,
+            source_id=condition.address.source_id,
+            until=condition.until,
+            updated_after=after.isoformat() if after else None,
+            min_messages=condition.min_messages,
+            match=dict(condition.match) or None,
+            poll_interval=float(self.poke_interval),
+            deadline=deadline.isoformat(),
+            max_consecutive_failures=self.max_consecutive_failures,
+            end_from_trigger=self.end_from_trigger,
+        )
