@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class JsonResponse(JSONResponse):
-    """JSON in ASCII, so that lone surrogates, which JSON can carry and UTF-8 can't, come back as they were sent."""
+    """JSON in ASCII, so that an error can quote whatever was sent, lone surrogates included."""
 
     def render(self, content: Any) -> bytes:
         """Write the content."""

@@ -67,23 +67,28 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     # Blocked before any thread starts, so that they wait for sigwait below wherever they arrive.
     stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     try:
-        server = _server(options)
-        server.start()
+        with _server(options) as server:
+            _greet(server, options)
+            signal.sigwait(stops)
     except (OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 0
+
+
+def _greet(server: EmulatorServer, options: argparse.Namespace) -> None:
     if not options.quiet:
         console.RequestLog().start(server.state)
     text = console.greeting(server, remote=options.host != LOOPBACK)
     if options.quiet and options.host == LOOPBACK:
         text = text.partition("\n")[0] + "\n"
+    # In one go: who only waits for the first line and then closes the pipe must not break it.
     sys.stdout.write(text)
     sys.stdout.flush()
-    signal.sigwait(stops)
-    server.stop()
-    return 0
 
 
 def _server(options: argparse.Namespace) -> EmulatorServer:

@@ -105,11 +105,15 @@ def _kinds(rule: Schema) -> list[str]:
 
 
 def parse_json(body: bytes) -> object:
-    """Read a body as strict JSON: 400 for anything else, NaN and invalid UTF-8 included."""
+    """Read a body as strict JSON: 400 for anything else, NaN, invalid UTF-8 and lone surrogates included."""
     try:
-        return cast("object", json.loads(body.decode(), parse_constant=_no_constant))
+        value: object = json.loads(body.decode(), parse_constant=_no_constant)
+        if b"\\u" in body:
+            # Half of a surrogate pair is no text, and could not be kept.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise ApiError(400, "The request body is not valid JSON") from None
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -14,11 +14,12 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator.cli import run
 from airflow_provider_cm.emulator.seed import Seed, SeedError
 from tests.unit.emulator.conftest import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "airflow_provider_cm.emulator"]
@@ -47,8 +48,11 @@ class Running:
 
     def end(self, number: int) -> tuple[int, str, str]:
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=5)
-        return self.process.returncode, out, err
+        code = self.process.wait(timeout=5)
+        # Not communicate(), which would miss what readline() has read ahead.
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        return code, self.process.stdout.read(), self.process.stderr.read()
 
 
 @contextmanager
@@ -61,11 +65,21 @@ def _running(*arguments: str) -> Iterator[Running]:
             process.kill()
 
 
-def _refused(*arguments: str) -> str:
-    result = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=20)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "Traceback" not in result.stderr
-    return result.stderr
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command in this process, see it refuse to start, and give what it said."""
+
+    def call(*arguments: str) -> str:
+        code: object
+        try:
+            code = run(arguments)
+        except SystemExit as end:  # how argparse leaves
+            code = end.code
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        return err
+
+    return call
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -144,19 +158,24 @@ def test_random_tokens_open_what_they_should() -> None:
         (["--state", "/absent/state.json"], "error: [Errno 2] No such file or directory"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    error = _refused("--port", "0", *arguments)
+def test_a_mistake_is_one_line_and_exit_code_2(refused: Callable[..., str], arguments: list[str], message: str) -> None:
+    error = refused("--port", "0", *arguments)
     assert error.startswith(message)
     assert error.count("\n") == 1
 
 
-def test_a_bad_port_is_refused(comms_mining_emulator: EmulatorServer) -> None:
-    assert "'70000' should be a number from 0 to 65535" in _refused("--port", "70000")
-    assert "in use" in _refused("--port", comms_mining_emulator.url.rpartition(":")[2])
+def test_a_bad_port_isrefused(refused: Callable[..., str], comms_mining_emulator: EmulatorServer) -> None:
+    assert "'70000' should be a number from 0 to 65535" in refused("--port", "70000")
+    assert "in use" in refused("--port", comms_mining_emulator.url.rpartition(":")[2])
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
-    code = "import sys, runpy; sys.modules['fastapi'] = None; runpy.run_module('airflow_provider_cm.emulator', run_name='__main__')"
+    code = """
+import sys
+sys.modules["fastapi"] = None
+from airflow_provider_cm.emulator.__main__ import main
+sys.exit(main())
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "pip install 'airflow-provider-cm[emulator]'" in result.stderr
@@ -168,7 +187,7 @@ def test_state_survives_a_kill(tmp_path: Path) -> None:
     prefix = "/umbrella/test/reinfer_"
     with _running("--seed", str(seed), "--state", str(state)) as running:
         api = Caller(running.url + prefix)
-        made = api.create("mine", "empty", title="ü \ud800", sensitive_properties=["a"])
+        made = api.create("mine", "empty", title="ü \0", sensitive_properties=["a"])
         api("DELETE", "/api/v1/sources/id:18ba5ce699f8da1f")
         before = api("GET", "/api/v1/sources").json()["sources"]
         assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
@@ -265,7 +284,7 @@ def test_a_bad_seed_is_explained(tmp_path: Path, text: str, mistake: str) -> Non
         Seed.load(path)
 
 
-def test_a_bad_json_seed_is_explained(tmp_path: Path) -> None:
+def test_a_bad_json_seed_is_explained(refused: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "seed.json"
     path.write_text("{")
-    assert _refused("--port", "0", "--seed", str(path)).startswith(f"error: {path} is not JSON: ")
+    assert refused("--port", "0", "--seed", str(path)).startswith(f"error: {path} is not JSON: ")

@@ -171,6 +171,7 @@ def test_the_longest_values_are_accepted(api: Caller) -> None:
         ('{"source": {"title": NaN}}', "not valid JSON"),
         (b'{"source": {"title": "\xff"}}', "not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
+        ('{"source": {"title": "\\ud800"}}', "not valid JSON"),
         ("[]", "[] is not of type 'object'"),
         ("{}", "'source' is a required property"),
         ('{"source": null}', "None is not of type 'object'"),
@@ -257,9 +258,10 @@ def test_an_encoded_slash_separates_and_slashes_collapse(comms_mining_emulator: 
     assert [request.path for request in comms_mining_emulator.requests][1:4] == paths
 
 
-def test_lone_surrogates_come_back_as_they_were_sent(api: Caller) -> None:
-    answer = api("PUT", "/api/v1/sources/acme-dev/inbox", data='{"source": {"title": "\\ud800\\u0000"}}')
-    assert answer.json()["source"]["title"] == "\ud800\0"
+def test_any_text_comes_back_as_it_was_sent(api: Caller) -> None:
+    title = "ü \0 \U0001f600 {{ x }} <b>"
+    assert api.create(title=title)["title"] == title
+    assert api("GET", "/api/v1/sources").json()["sources"][0]["title"] == title
 
 
 def test_a_bug_is_an_envelope_too(
@@ -278,7 +280,8 @@ def test_a_bug_is_an_envelope_too(
     while "ZeroDivisionError" not in caplog.text:  # it is logged when the answer is out
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert {"Date", "Server-Timing"} <= set(answer.headers)
+    assert "Date" in answer.headers
+    assert "Server-Timing" in answer.headers
 
 
 def test_one_connection_serves_many_requests(comms_mining_emulator: EmulatorServer) -> None:
