@@ -73,7 +73,7 @@ class SourceTrigger(BaseEventTrigger):
         max_consecutive_failures: int = 5,
         end_from_trigger: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it without annotations
         self.comms_mining_conn_id = comms_mining_conn_id
         self.project = project
         self.source_name = source_name
