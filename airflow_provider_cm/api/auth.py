@@ -218,7 +218,7 @@ class ClientCredentials(Auth):
         self._key = (self._url, client_id, digest, scope)
 
     def __repr__(self) -> str:
-        return f"ClientCredentials({self._url!r}, {self._client_id!r}, ***)"
+        return f"ClientCredentials({getattr(self, '_url', '?')!r}, ***)"
 
     def bearer(self, budget: Budget, transport: Transport) -> Bearer:
         """Give the cached token, or fetch one."""
@@ -316,7 +316,7 @@ class ClientCredentials(Auth):
         }
         try:
             answer = json.loads(reply.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             return TokenError(

@@ -42,8 +42,11 @@ def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
     :raises ConfigurationError: for another scheme, credentials, a query, a fragment, or no host.
     """
     url = url.strip()
-    # What stands before an "@" may be a password, so it is never shown; nor is anything that could not be parsed.
-    shown = printable(re.sub(r"//[^/]*@", "//***@", url), 200)
+    # No endpoint holds an "@", and what stands before one may be a password with any character in it; what follows a
+    # "?" or "#" may be a key. Neither is shown, nor is anything that could not be parsed.
+    if "@" in url:
+        raise ConfigurationError(f"{field}: remove the credentials from the URL; they belong into login and password")
+    shown = printable(re.sub(r"[?#].*", lambda found: f"{found[0][0]}...", url, flags=re.DOTALL), 200)
     if not url.isprintable() or any(c.isspace() for c in url) or "\\" in url:
         raise ConfigurationError(f"{field}: '{shown}' holds white space or characters that no URL has; {_REMEDY}")
     try:
@@ -51,8 +54,6 @@ def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(f"{field}: this is not a URL; {_REMEDY}") from None
-    if "@" in parts.netloc:
-        raise ConfigurationError(f"{field}: remove the credentials from the URL; they belong into login and password")
     if parts.scheme not in {"http", "https"} or not host:
         raise ConfigurationError(f"{field}: '{shown}' is not an https URL; {_REMEDY}")
     if parts.query or parts.fragment or "?" in url or "#" in url:
@@ -88,7 +89,7 @@ def normalise_endpoint(endpoint: str, *, allow_http: bool = False) -> str:
             f"endpoint: '{printable(text)}' goes on after reinfer_, like a page of the web interface; "
             "the endpoint ends with reinfer_"
         )
-    if host.endswith("uipath.com") and (len(segments) != 3 or segments[-1] != "reinfer_"):
+    if f".{host}".endswith(".uipath.com") and (len(segments) != 3 or segments[-1] != "reinfer_"):
         raise ConfigurationError(
             f"endpoint: '{printable(text)}' does not name the tenant; on this host it is "
             f"https://{host}/<organization>/<tenant>/reinfer_ (or give `organization` and `tenant` in the extra)"
@@ -117,7 +118,8 @@ def join_url(
     if not segments:
         raise ConfigurationError("segments: at least one part of a path is needed, e.g. request('GET', 'sources')")
     for segment in segments:
-        if segment in {"", ".", ".."}:
+        # A slash within a segment is encoded, but a server may decode it before it resolves "..".
+        if not segment or {".", ".."} & set(segment.split("/")):
             raise ConfigurationError(f"segments: {segment!r} cannot be a part of a path; give the name of a thing")
     path = "/".join(quote(segment, safe=":") for segment in segments)
     query = f"?{urlencode(params, doseq=True)}" if params else ""

@@ -94,7 +94,7 @@ class ApiError(CommsMiningError):
 class BadRequestError(ApiError):
     """400 or 422: the server refused a value."""
 
-    hint = "Correct the value that the message names."
+    hint = "Correct the value that the message names"
 
 
 class AuthenticationError(ApiError):

@@ -80,7 +80,7 @@ class Source:
             _text(raw.get("description")),
             _text(raw.get("language")),
             translate if isinstance(translate, bool) else None,
-            tuple(properties) if isinstance(properties, list) else None,
+            tuple(properties) if isinstance(properties, list) and all(isinstance(p, str) for p in properties) else None,
             _text(raw.get("bucket_id")),
             _text(raw.get("_kind")),
             _text(raw.get("email_transform_tag")),

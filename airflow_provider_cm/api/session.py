@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 USER_AGENT = f"airflow-provider-cm/{__version__}"
 
 _SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?(\d+(?:\.\d+)?)")
+_LOOKED_AT = 64 * 1024  # bytes of a body that is not JSON, to find an excerpt in
 _TAG = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
@@ -119,7 +120,7 @@ class Outcome:
     """
 
     verdict: Verdict
-    payload: dict[str, Any] = field(default_factory=dict)
+    payload: dict[str, Any] = field(default_factory=dict, repr=False)  # a server may echo the token in it
     error: CommsMiningError | None = None
     status: int | None = None
     platform_ms: float | None = None
@@ -174,7 +175,8 @@ class ApiSession:
         self._transport = Transport(timeout=timeout, verify=verify, cert=cert, proxies=proxies, user_agent=user_agent)
 
     def __repr__(self) -> str:
-        return f"ApiSession({self.endpoint!r}, {self._auth!r})"
+        # A traceback that shows variables asks half-made objects too, and must not fail over them.
+        return f"ApiSession({getattr(self, 'endpoint', '?')!r})"
 
     def request(
         self,
@@ -243,7 +245,7 @@ class ApiSession:
         :param budget: attempts and time; every failed exchange takes from it.
         :return: never raises for what the server or the network did; ``Outcome.error`` has it.
         """
-        started, attempts, pauses = budget.policy.clock(), 0, 0.0
+        started, attempts, over = budget.policy.clock(), 0, False
 
         def attempt() -> Outcome:
             nonlocal attempts
@@ -260,15 +262,16 @@ class ApiSession:
             )
 
         def pause(state: tenacity.RetryCallState) -> float:
-            nonlocal pauses
+            nonlocal over
             error = state.outcome.result().error if state.outcome else None
-            pauses = budget.pause(error.retry_after if error else None) or -1.0
-            return max(0.0, pauses)
+            seconds = budget.pause(error.retry_after if error else None)
+            over = seconds is None
+            return seconds or 0.0
 
         outcome: Outcome = tenacity.Retrying(
             retry=tenacity.retry_if_result(again),
             wait=pause,
-            stop=lambda _: pauses < 0,
+            stop=lambda _: over,
             sleep=budget.policy.sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )(attempt)
@@ -340,7 +343,7 @@ class ApiSession:
         error: CommsMiningError | None
         status = reply.status
         platform_ms = parse_server_timing(reply.headers)
-        payload, problem, transient = _envelope(reply)
+        payload, problem, transient = _envelope(reply, self._auth.scrub)
         if problem is None and 200 <= status < 300:
             verdict, error = Verdict.OK, None
         else:
@@ -385,7 +388,7 @@ class ApiSession:
             )
 
 
-def _envelope(reply: Reply) -> tuple[dict[str, Any], str | None, bool]:
+def _envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, Any], str | None, bool]:
     """Judge the form of a response: its JSON object, what is wrong with it, and whether that may pass."""
     status, transient = reply.status, is_transient_status(reply.status)
     where = status_text(status)
@@ -395,14 +398,15 @@ def _envelope(reply: Reply) -> tuple[dict[str, Any], str | None, bool]:
     try:
         payload = json.loads(reply.body)
     except (ValueError, RecursionError):
-        excerpt = _TAG.sub(" ", reply.body[:4000].decode("utf-8", "replace"))
+        # Secrets are taken out before the text is cut, since half of one would not be recognised.
+        excerpt = _TAG.sub(" ", scrub(reply.body[:_LOOKED_AT].decode("utf-8", "replace"))[:4000])
         excerpt = " ".join(excerpt.split())[:200]
         if not reply.body.strip():
             return {}, f"{where}, with an empty body", transient or status < 300
         if reply.body.lstrip()[:1] == b"{":
             return {}, f"{where}, with JSON that is cut off or broken: {excerpt}", True
         return {}, f"{where}, but the body is not JSON (is the endpoint right?): {excerpt}", transient
-    if not isinstance(payload, dict) or payload.get("status") not in {"ok", "error"}:
+    if not isinstance(payload, dict) or payload.get("status") not in ("ok", "error"):  # not in a set: it may be a list
         return (
             {},
             f"{where}, but the body has no status 'ok' or 'error', so it is not from this API",

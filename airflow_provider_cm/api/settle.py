@@ -109,7 +109,7 @@ class SettledWrite(Generic[T]):
         try:
             return self._settle(look, attempted)
         except OutcomeUnknownError:
-            raise self._unknown(attempted, cause) from None
+            raise self._unknown(attempted, cause) from cause
 
     def _unknown(self, attempted: Attempted, cause: CommsMiningError) -> OutcomeUnknownError:
         return self._session.unknown(self._call, printable(attempted.last_seen), cause)

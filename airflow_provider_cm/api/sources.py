@@ -302,9 +302,12 @@ class SourcesApi:
             raise OutcomeUnknownError(attempted.last_seen) from None
         differences, unknown = source.compare(wanted)
         if unknown and not differences:
-            fuller = self.session.run(self._by_id(source.id), attempted.budget)
+            fuller = self.session.run(self._read("sources", f"id:{source.id}", route=_BY_ID), attempted.budget)
             if fuller.verdict is Verdict.OK:
-                source = Source.parse(fuller.payload.get("source"), confirmed=True)
+                try:
+                    source = Source.parse(fuller.payload.get("source"), confirmed=True)
+                except ProtocolError:
+                    raise OutcomeUnknownError(attempted.last_seen) from None
                 differences, unknown = source.compare(wanted)
         return source, differences, unknown
 

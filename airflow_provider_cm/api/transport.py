@@ -21,7 +21,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError
 
 from airflow_provider_cm.api.endpoint import is_loopback
 from airflow_provider_cm.api.errors import printable
@@ -35,6 +35,7 @@ MAX_RESPONSE_BYTES = 128 * 1024 * 1024
 """The largest response body that is read, after decompression: a listing of 100,000 sources fits several times."""
 
 _CHUNK = 64 * 1024
+_NO_TUNNEL = "Tunnel connection failed"  # how http.client begins its only word on a refused CONNECT
 
 
 class Stage(enum.Enum):
@@ -168,7 +169,7 @@ class Transport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
+            session = _Session()
             session.trust_env = False  # the environment is asked here, by _verification and _route
             session.headers["User-Agent"] = self._user_agent
             session.headers["Accept"] = "application/json"
@@ -192,6 +193,11 @@ class Transport:
         return requests.utils.get_environ_proxies(url)
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See none: requests would read the body of a redirect without a limit, and trip over a broken target."""
+
+
 def _read(response: requests.Response) -> Reply | Failure:
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
@@ -209,18 +215,23 @@ def _failure(error: BaseException) -> Failure:
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
         remedy = "if your network or server has its own certificate authority, put its file into `verify`"
         return Failure(Stage.REFUSED_LOCALLY, f"the server's TLS certificate was not accepted: {reason}; {remedy}")
-    if isinstance(error, requests.exceptions.ProxyError):
+    if any(isinstance(e, LocationParseError) for e in chain):
+        # Its text is the URL, password included. The URLs of the API were checked before, so it is the proxy's.
+        return Failure(Stage.REFUSED_LOCALLY, "the proxy's URL could not be parsed")
+    if isinstance(error, requests.exceptions.ProxyError) and any(str(e).startswith(_NO_TUNNEL) for e in chain):
         return Failure(Stage.NOT_SENT, f"the proxy did not let it through: {reason}")
     if any(isinstance(e, requests.ConnectTimeout | NewConnectionError | socket.gaierror) for e in chain):
-        return Failure(Stage.NOT_SENT, f"no connection: {reason}")
+        proxy = " to the proxy" if isinstance(error, requests.exceptions.ProxyError) else ""
+        return Failure(Stage.NOT_SENT, f"no connection{proxy}: {reason}")
+    # urllib3 calls any other break a proxy's too where there is one, so that the request may have passed it.
     if isinstance(error, requests.exceptions.SSLError):
         return Failure(Stage.SENT, f"TLS failed: {reason}")
     if isinstance(error, requests.Timeout | TimeoutError) or any(isinstance(e, TimeoutError) for e in chain):
         return Failure(Stage.SENT, "no (complete) response in time")
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
-        return Failure(Stage.SENT, f"the connection broke: {reason}")
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return Failure(Stage.SENT, "the response could not be decompressed")
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
+        return Failure(Stage.SENT, f"the connection broke: {reason}")
     # requests reports a missing CA file as an OSError without a number; the system's own errors have one.
     stage = Stage.SENT if isinstance(error, OSError) and error.errno else Stage.REFUSED_LOCALLY
     return Failure(stage, reason)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_cm.api import auth as auth_module
 from tests.unit.api.server import Script, Server
+
+if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
 
 Serve = Callable[..., Server]
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from airflow_provider_cm.api import ApiSession, CommsMiningError, DeveloperToken, RetryPolicy, SourcesApi
-from tests.unit.api.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.api.server import Server
 
 TOKEN = "dev+token/Zq8XvR3mLw0TbYc7Kp2Hs9Nd=="
 NEW_TOKEN = "rotated+token/4JfGh6QaEe1UxWi5Oy8B=="

@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,9 +18,13 @@ from airflow_provider_cm.api import (
     Source,
     SourcesApi,
 )
-from tests.unit.api.conftest import Serve
 from tests.unit.api.server import Answer, error, ok
 from tests.unit.api.support import TOKEN, fails, source, sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.api.conftest import Serve
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,15 @@ def test_results_are_what_the_server_said(serve: Serve) -> None:
     there = source(somethingNew={"deep": [1]}, language="Multilingual")
     server = serve(*(ok(**row.answer) for row in VENDOR.values()), ok(source=there))
     answers = [row.call(sources_of(server)) for row in VENDOR.values()]
-    assert [type(answer).__name__ for answer in answers] == ["list", "list", "Source", "Source", "Source", "Source", "bool"]
+    assert [type(answer).__name__ for answer in answers] == [
+        "list",
+        "list",
+        "Source",
+        "Source",
+        "Source",
+        "Source",
+        "bool",
+    ]
     got = sources_of(server).get("acme", "example")
     assert got.to_dict() == there
     assert got.language == "Multilingual"
