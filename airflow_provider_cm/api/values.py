@@ -108,6 +108,18 @@ def text_list(value: object, field: str) -> list[str]:
     return list(value)
 
 
+def setting(value: object, name: str, field: str | None = None) -> object:
+    """Give the value of one of a source's settings.
+
+    :param value: what was given.
+    :param name: the setting, one of the keys of :data:`airflow_provider_cm.api.models.SETTABLE`.
+    :param field: what to call it in an error; its name by default.
+    :raises ConfigurationError: for what cannot be its value.
+    """
+    parsers = {"should_translate": boolean, "sensitive_properties": text_list, "bucket_id": identifier}
+    return parsers.get(name, text)(value, field or name)
+
+
 def choice(value: object, field: str, choices: Collection[str]) -> str:
     """Give one of a few words.
 

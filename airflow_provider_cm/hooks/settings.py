@@ -145,12 +145,14 @@ def _parse(connection: ConnectionLike, extra: Mapping[str, Any]) -> Settings:
 
 def _extra(extra: object) -> dict[str, Any]:
     """Read the extra without Airflow's help, which takes broken JSON for an empty extra: guards would be gone."""
-    if extra is None or extra == "":
+    if extra is None or (isinstance(extra, str) and not extra.strip()):
         return {}
     try:
         fields = json.loads(extra) if isinstance(extra, str | bytes) else extra
     except ValueError:
         raise ConfigurationError("extra: it is not valid JSON; expected an object such as {}") from None
+    if fields is None:
+        return {}
     if not isinstance(fields, dict):
         raise ConfigurationError("extra: it is not a JSON object; expected one such as {}")
     for name in fields:
@@ -161,7 +163,7 @@ def _extra(extra: object) -> dict[str, Any]:
                 f"extra: there is no field `{printable(str(name), 60)}`; {meant}The fields are {', '.join(EXTRAS)}"
             )
     # A form leaves empty text where nothing was typed.
-    return {name: value for name, value in fields.items() if value is not None and value not in ("", [])}
+    return {name: value for name, value in fields.items() if value is not None and value != ""}
 
 
 def _take(extra: Mapping[str, Any], name: str, parse: Callable[[Any, str], T]) -> T | None:
@@ -180,18 +182,27 @@ def _endpoint(host: str | None, extra: Mapping[str, Any], allow_http: bool) -> s
     if bool(organization) != bool(tenant):
         raise ConfigurationError("organization and tenant: give both of them, or write both into the host")
     if not (organization and tenant):
-        return normalise_endpoint(host, allow_http=allow_http)
+        return _normalise(host, allow_http)
     url = host.rstrip("/") if "://" in host else f"https://{host.rstrip('/')}"
     below = f"/{quote(organization, safe='')}/{quote(tenant, safe='')}/reinfer_"
     if not urlsplit(url).path.strip("/"):
-        return normalise_endpoint(url + below, allow_http=allow_http)
-    endpoint = normalise_endpoint(url, allow_http=allow_http)
+        return _normalise(url + below, allow_http)
+    endpoint = _normalise(url, allow_http)
     if not endpoint.endswith(below):
         raise ConfigurationError(
             f"organization and tenant: they contradict the path in the host, which is {urlsplit(endpoint).path}; "
             "give them in one place"
         )
     return endpoint
+
+
+def _normalise(url: str, allow_http: bool) -> str:
+    try:
+        return normalise_endpoint(url, allow_http=allow_http)
+    except ConfigurationError as error:
+        told = str(error)
+    # The user finds it in the connection's field `host`.
+    raise ConfigurationError(f"host: {told.removeprefix('endpoint: ')}")
 
 
 def _identity(
@@ -259,6 +270,9 @@ def _is_proxy_url(value: object) -> bool:
 def _patterns(value: object, name: str) -> tuple[str, ...]:
     listed = value.split(",") if isinstance(value, str) else value
     patterns = tuple(pattern.strip() for pattern in values.text_list(listed, name))
+    if not patterns:
+        # Whoever wrote an empty list may have meant none as well as all, so it is neither.
+        raise ConfigurationError(f"{name}: the list is empty; to allow no project set read_only, for all leave it out")
     if not all(patterns):
         raise ConfigurationError(f"{name}: one of its patterns is empty; give names or patterns such as acme-dev*")
     return patterns

@@ -15,7 +15,6 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import (
     BadRequestError,
-    CommsMiningError,
     ConfigurationError,
     ConflictError,
     NotFoundError,
@@ -29,14 +28,9 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
-_PARSERS = {
-    "should_translate": values.boolean,
-    "sensitive_properties": values.text_list,
-    "bucket_id": values.identifier,
-}
-
 IF_EXISTS = ("match", "update", "ignore", "skip", "fail")
 IF_MISSING = ("ignore", "skip", "fail")
+_FIXED = {"language", "kind"}  # what an update cannot change
 
 
 class _SourcesOperator(BaseOperator):
@@ -75,9 +69,7 @@ class _SourcesOperator(BaseOperator):
     def _settings(self, *names: str) -> dict[str, Any]:
         """Parse the arguments of these names that were given."""
         given = {name: getattr(self, name) for name in names}
-        return {
-            name: _PARSERS.get(name, values.text)(value, name) for name, value in given.items() if value is not None
-        }
+        return {name: values.setting(value, name) for name, value in given.items() if value is not None}
 
 
 class CreateSourceOperator(_SourcesOperator):
@@ -182,7 +174,7 @@ class CreateSourceOperator(_SourcesOperator):
             self.log.info("Found %s, taken as it is", where)
             return existing
         differences, unknown = existing.compare(wanted)
-        if unknown and not differences:
+        if unknown:
             # A read by name does not show every field on every server; a read by id may show more.
             existing = sources.get_by_id(existing.id)
             differences, unknown = existing.compare(wanted)
@@ -190,23 +182,33 @@ class CreateSourceOperator(_SourcesOperator):
             self.log.info("Found %s, which has every value asked for", where)
             return existing
         if if_exists == "match":
-            told = describe_differences(differences)
-            told += ("; " if told and unknown else "") + (f"not shown: {', '.join(unknown)}" if unknown else "")
+            told = f"it differs: {describe_differences(differences)}" if differences else ""
+            if unknown:
+                told += f"{'; ' if told else ''}the server does not show its {', '.join(unknown)} to compare"
             raise ConflictError(
-                f"{where} exists already, and differs: {told}. To change it, set if_exists to update; to take it as it "
-                "is, to ignore",
+                f"{where} exists already, and {told}. To change it, set if_exists to update; to take it as it is, to "
+                "ignore",
                 differences=differences,
             )
+        self._check_changeable(where, differences, unknown)
         return self._change(sources, existing, {name: wanted[name] for name in (*differences, *unknown)})
 
-    def _change(self, sources: SourcesApi, existing: Source, changes: dict[str, Any]) -> Source:
-        fixed = sorted({"language", "kind"} & changes.keys())
+    def _check_changeable(self, where: str, differences: dict[str, tuple[object, object]], unknown: list[str]) -> None:
+        fixed = {name: pair for name, pair in differences.items() if name in _FIXED}
         if fixed:
             raise ConflictError(
-                f"source {existing.project}/{existing.name} (id {existing.id}) exists with another "
-                f"{' and '.join(fixed)}, which an update cannot change; choose another name, or delete the source and "
-                "its messages first"
+                f"{where} exists, and its {describe_differences(fixed)}, which an update cannot change; choose another "
+                "name, or delete the source and its messages first",
+                differences=fixed,
             )
+        hidden = [name for name in unknown if name in _FIXED]
+        if hidden:
+            raise ConflictError(
+                f"{where} exists, and the server does not show its {' and '.join(hidden)}, which an update cannot "
+                f"change; leave {' and '.join(hidden)} out to update the rest"
+            )
+
+    def _change(self, sources: SourcesApi, existing: Source, changes: dict[str, Any]) -> Source:
         self.log.info("Updating source %s/%s: %s", existing.project, existing.name, ", ".join(sorted(changes)))
         return sources.update(self.project, self.source_name, **changes)
 
@@ -330,6 +332,8 @@ class ListSourcesOperator(_SourcesOperator):
     def run_on(self, sources: SourcesApi) -> list[dict[str, Any]]:
         """List the sources."""
         pattern = None if self.name_pattern is None else values.text(self.name_pattern, "name_pattern")
+        if pattern == "":
+            raise ConfigurationError("name_pattern: it is empty and matches no name; give one such as support-*")
         found = sources.list(self.project)
         kept = [source for source in found if pattern is None or fnmatchcase(source.name, pattern)]
         self.log.info("Listed %d sources, %d of them returned", len(found), len(kept))
@@ -406,11 +410,9 @@ class DeleteSourceOperator(_SourcesOperator):
         where = f"source {source.project}/{source.name} (id {source.id})"
         try:
             count = sources.message_count(source.project, source.name)
-        except NotFoundError:
-            raise
-        except CommsMiningError as error:
-            if error.transient:
-                raise
+        except NotFoundError as error:
+            # It was there a moment ago: either it has vanished, or this server has no statistics to ask for.
+            sources.get_by_id(source.id)
             raise ConflictError(f"{where} was not deleted: whether it is empty could not be read: {error}") from error
         if count:
             raise ConflictError(f"{where} was not deleted: it holds {count} messages and only_if_empty is set")

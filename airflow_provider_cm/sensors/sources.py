@@ -101,6 +101,10 @@ class SourceSensor(BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         condition = self._condition()
+        with task_errors():
+            # What only the trigger uses is judged before the wait begins.
+            values.seconds(self.poke_interval, "poke_interval")
+            values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
         look = self._look(condition)
         if look.met:
             return look.facts
@@ -122,14 +126,14 @@ class SourceSensor(BaseSensorOperator):
         :raises CommsMiningFailure: when polling met an error that waiting does not mend.
         :raises CommsMiningRetryable: when polling kept failing.
         """
-        event = event if isinstance(event, Mapping) else {}
-        status, message = event.get("status"), event.get("message")
-        if status == "success":
-            return event.get("source")
-        if status == "timeout":
+        payload = event if isinstance(event, Mapping) else {}
+        status, message = payload.get("status"), payload.get("message")
+        if status == "success" and "source" in payload:
+            return payload["source"]
+        if status == "timeout" and message:
             raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
-        if status == "error":
-            raise (CommsMiningRetryable if event.get("retryable") else CommsMiningFailure)(message)
+        if status == "error" and message and isinstance(payload.get("retryable"), bool):
+            raise (CommsMiningRetryable if payload["retryable"] else CommsMiningFailure)(message)
         raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
 
     def _condition(self) -> Condition:

@@ -14,6 +14,7 @@ from airflow_provider_cm.api.models import SETTABLE, Source, parse_timestamp
 if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
 
+_MAY_BE_NOTHING = {"bucket_id", "email_transform_tag"}
 UNTIL = ("exists", "absent", "updated", "has_messages")
 
 
@@ -70,18 +71,30 @@ class Condition:
                 "updated_after: until='updated' needs it; give a moment, such as the `updated_at` that the task before "
                 "returned"
             )
+        if until != "updated" and updated_after is not None:
+            raise ConfigurationError(
+                f"updated_after: it says nothing to until='{until}'; leave it out, or use 'updated'"
+            )
         if match is not None and until in {"absent", "has_messages"}:
             raise ConfigurationError(f"match: it says nothing to until='{until}'; leave it out")
+        count = values.integer(min_messages, "min_messages", minimum=1)
+        if until != "has_messages" and count != 1:
+            raise ConfigurationError(
+                f"min_messages: it says nothing to until='{until}'; leave it out, or use 'has_messages'"
+            )
         return cls(
             values.source_address(project, source_name, source_id),
             until,
             None if updated_after is None else _moment(updated_after),
-            values.integer(min_messages, "min_messages", minimum=1),
+            count,
             _match(match),
         )
 
     def look(self, sources: SourcesApi) -> Look:
-        """Ask the API once (twice for the messages of a source that is given by id).
+        """Ask the API once.
+
+        Twice for the messages of a source that is given by id, and for a field of ``match`` that a read by name does
+        not show on this server.
 
         :param sources: the client.
         :raises CommsMiningError: when the API could not be asked. That the source is missing is no error.
@@ -90,6 +103,8 @@ class Condition:
             if self.until == "has_messages":
                 return self._count(sources)
             source = self._read(sources)
+            if self.match and source.compare(self.match)[1]:
+                source = sources.get_by_id(source.id)
         except NotFoundError:
             return Look(self.until == "absent", None, "it is not there")
         return self.judge(source)
@@ -110,8 +125,8 @@ class Condition:
         differences, unknown = source.compare(self.match)
         if unknown:
             raise ProtocolError(
-                f"the server does not show {', '.join(unknown)} of {self.address}, so `match` cannot be judged; with "
-                "source_id it may, since a read by id shows more fields"
+                f"the server does not show {', '.join(unknown)} of {self.address}, so `match` cannot be judged; leave "
+                "it out"
             )
         if differences:
             met, summary = False, f"{summary}; not as asked for yet: {', '.join(differences)}"
@@ -148,7 +163,11 @@ def _match(value: object) -> Mapping[str, object]:
         return {}
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"match: {values.shown(value)} is not a mapping of fields to values")
-    for field in value:
+    parsed: dict[str, object] = {}
+    for field, wanted in value.items():
         if field not in SETTABLE:
             raise ConfigurationError(f"match: a source has no field {values.shown(field)}; use {', '.join(SETTABLE)}")
-    return dict(value)
+        # A template renders text, and a "True" that is compared with true would be waited for in vain.
+        nothing = wanted is None and field in _MAY_BE_NOTHING
+        parsed[field] = None if nothing else values.setting(wanted, field, f"match: {field}")
+    return parsed

@@ -113,7 +113,7 @@ class SourceTrigger(BaseEventTrigger):
 
     async def _wait(self) -> TriggerEvent:
         try:
-            condition, deadline, interval = self._parse()
+            condition, deadline, interval, budget = self._parse()
         except ConfigurationError as error:
             return self._failed(error)
         failures = 0
@@ -124,7 +124,7 @@ class SourceTrigger(BaseEventTrigger):
                 look = await asyncio.to_thread(_look, hook, condition)
             except CommsMiningError as error:
                 failures += 1
-                if not _may_pass(error) or failures >= self.max_consecutive_failures:
+                if not _may_pass(error) or failures >= budget:
                     return self._failed(error)
                 self.log.warning("Poll %d in a row failed: %s", failures, error)
                 # The connection is read anew: a secrets backend may hold another token by now.
@@ -139,7 +139,7 @@ class SourceTrigger(BaseEventTrigger):
                 return TriggerEvent({"status": "timeout", "message": f"{condition.address}: {self.until} not in time"})
             await asyncio.sleep(min(interval, left))
 
-    def _parse(self) -> tuple[Condition, datetime | None, float]:
+    def _parse(self) -> tuple[Condition, datetime | None, float, int]:
         condition = Condition.parse(
             project=self.project,
             source_name=self.source_name,
@@ -152,12 +152,19 @@ class SourceTrigger(BaseEventTrigger):
         deadline = parse_timestamp(self.deadline)
         if self.deadline is not None and deadline is None:
             raise ConfigurationError(f"deadline: {values.shown(self.deadline)} is not a moment in ISO 8601")
-        return condition, deadline, values.seconds(self.poll_interval, "poll_interval")
+        interval = values.seconds(self.poll_interval, "poll_interval")
+        budget = values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
+        return condition, deadline, interval, budget
 
     async def _hook(self) -> CommsMiningHook:
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
-        connection = await get_async_connection(self.comms_mining_conn_id)
+        try:
+            connection = await get_async_connection(self.comms_mining_conn_id)
+        except Exception as error:  # a secrets backend may raise anything, and may be back soon
+            raise CommsMiningError(
+                f"connection '{self.comms_mining_conn_id}' could not be read: {type(error).__name__}", transient=True
+            ) from error
         # One attempt a poll: the next interval is the retry.
         return CommsMiningHook.from_connection(connection, max_attempts=1)
 
