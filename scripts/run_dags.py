@@ -37,7 +37,7 @@ def load_dags(dags_folder: str) -> dict[str, Any]:
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # where it was before Airflow 3.2
-        from airflow.models.dagbag import DagBag  # type: ignore[attr-defined,no-redef]
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     bag = DagBag(dags_folder)
     if bag.import_errors:

@@ -1,0 +1,161 @@
+"""A real Airflow: API server, scheduler, DAG processor and triggerer, on free ports of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_cm.emulator import EmulatorServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DAGS = Path(__file__).with_name("dags")
+TENANT = "/acme/dev/reinfer_"
+PARALLELISM = 2
+
+
+class RealAirflow:
+    """A running Airflow, read and steered through its REST API only.
+
+    :param url: of the API server.
+    :param log: file that all components write to.
+    """
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self.log = log
+        self._session = requests.Session()
+
+    def log_in(self) -> None:
+        token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def call(self, method: str, path: str, **kwargs: Any) -> Any:
+        response = self._session.request(method, f"{self.url}{path}", timeout=30, **kwargs)
+        assert response.ok, f"{method} {path}: {response.status_code} {response.text[:1000]}"
+        return response.json()
+
+    def healthy(self) -> bool:
+        with contextlib.suppress(requests.RequestException):
+            parts = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+            wanted = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+            return all(parts[part]["status"] == "healthy" for part in wanted)
+        return False
+
+    def start_run(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        self.wait_for(lambda: dag_id in {dag["dag_id"] for dag in self.call("GET", "/api/v2/dags")["dags"]})
+        self.call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+        run = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        return str(run["dag_run_id"])
+
+    def states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
+        found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {
+            task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
+            for task in found
+        }
+
+    def returned(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self.call("GET", path, params={"map_index": map_index, "deserialize": "true"})["value"]
+
+    def pool(self) -> dict[str, Any]:
+        pool: dict[str, Any] = self.call("GET", "/api/v2/pools/default_pool")
+        return pool
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, f"not within {seconds} s; the end of Airflow's log:\n{self.tail()}"
+            time.sleep(0.5)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-6000:]
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[EmulatorServer]:
+    with EmulatorServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAirflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    api_port, trigger_port, worker_port = free_ports(3)
+    url = f"http://127.0.0.1:{api_port}"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    env |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(api_port),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_port),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_port),
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(emulator.tenant(TENANT).connection("app")),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    log = home / "standalone.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "standalone"],
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        started = RealAirflow(url, log)
+        started.wait_for(lambda: process.poll() is not None or started.healthy(), seconds=180)
+        assert process.poll() is None, started.tail()
+        started.log_in()
+        yield started
+    finally:
+        stop_group(process)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def stop_group(process: subprocess.Popen[bytes]) -> None:
+    """Stop Airflow with all its children, which outlive their parent when only that is told to stop."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)

@@ -1,0 +1,47 @@
+"""What ``dag.test()`` cannot show: deferral with a real scheduler and a real triggerer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.conftest import PARALLELISM, TENANT
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator import EmulatorServer
+    from tests.e2e.conftest import RealAirflow
+
+pytestmark = pytest.mark.e2e
+
+
+def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: EmulatorServer) -> None:
+    waiting = {"wait[0]", "wait[1]", "wait[2]", "end_from_trigger"}
+    assert len(waiting) > PARALLELISM
+    run = airflow.start_run("waiting")
+
+    def deferred() -> set[str]:
+        return {task for task, state in airflow.states("waiting", run).items() if state == "deferred"}
+
+    airflow.wait_for(lambda: waiting <= deferred())
+    # All worker slots are free, although more tasks wait than there are slots: other work gets done at once.
+    airflow.wait_for(lambda: airflow.pool()["running_slots"] == 0)
+    assert airflow.pool()["deferred_slots"] >= len(waiting)
+    assert airflow.pool()["occupied_slots"] == 0
+    other = airflow.start_run("other_work")
+    airflow.wait_for(lambda: airflow.states("other_work", other) == {"work": "success"})
+    assert waiting <= deferred()
+
+    # A wait that is not over in time ends by its own deadline, and soft_fail makes that a skip.
+    airflow.wait_for(lambda: airflow.states("waiting", run)["give_up"] == "skipped")
+
+    made = {name: emulator.tenant(TENANT).add_source("acme-dev", name) for name in ("first", "second", "third")}
+    airflow.wait_for(lambda: airflow.states("waiting", run).get("after") == "success")
+    airflow.wait_for(lambda: airflow.states("waiting", run)["end_from_trigger"] == "success")
+
+    # Each task has the source that it waited for, whether a worker or the trigger ended it.
+    assert [airflow.returned("waiting", run, "wait", index)["id"] for index in range(3)] == [
+        made[name]["id"] for name in ("first", "second", "third")
+    ]
+    assert airflow.returned("waiting", run, "end_from_trigger")["id"] == made["first"]["id"]
+    assert airflow.returned("waiting", run, "after") == ["first", "second", "third"]

@@ -1,0 +1,141 @@
+"""Every example DAG, executed by Airflow against the emulator, on every kind of connection.
+
+Starting Airflow costs more than running these DAGs, so one process runs them all, and the tests look at what it left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from airflow_provider_cm.emulator import EmulatorServer, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted(path.stem for path in (ROOT / "example_dags").glob("example_*.py"))
+UIPATH, BARE = "/acme/dev/reinfer_", "/"
+AUTHS: tuple[Literal["token", "app"], ...] = ("token", "app")
+WORK = 'return CommsMiningHook().sources.message_count(source["owner"], source["name"])'
+
+
+@dataclass
+class Ran:
+    """The servers after all DAGs have run, and what Airflow says of each run."""
+
+    servers: dict[str, EmulatorServer]
+    runs: dict[tuple[str, ...], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    home = tmp_path_factory.mktemp("airflow")
+    dags = home / "dags"
+    shutil.copytree(ROOT / "example_dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (dags / "example_ephemeral_source.py").read_text()
+    assert WORK in text
+    text = text.replace(WORK, 'raise RuntimeError("the work failed")').replace("example_ephemeral_source", "broken")
+    (dags / "broken.py").write_text(text)
+
+    with (
+        EmulatorServer(settings=Settings(shapes="full")) as full,
+        EmulatorServer(settings=Settings(shapes="docs")) as docs,
+        EmulatorServer() as other,
+    ):
+        servers = {"full": full, "docs": docs, "broken": other}
+        wanted: dict[tuple[str, ...], dict[str, Any]] = {}
+        for shapes, tenant, auth in itertools.product(("full", "docs"), (UIPATH, BARE), AUTHS):
+            wanted["life", shapes, tenant, auth] = order(servers[shapes], "example_source_lifecycle", tenant, auth)
+        for example in EXAMPLES:
+            wanted[(example,)] = order(full, example)
+        wanted[("broken",)] = order(other, "broken")
+        results = run_dags(home, dags, list(wanted.values()))
+        yield Ran(servers, dict(zip(wanted, results, strict=True)))
+
+
+def order(
+    server: EmulatorServer, dag_id: str, tenant: str = UIPATH, auth: Literal["token", "app"] = "token"
+) -> dict[str, Any]:
+    connection = server.tenant(tenant).connection(auth)
+    return {"dag_id": dag_id, "env": {"AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(connection)}}
+
+
+def run_dags(home: Path, dags: Path, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    (home / "orders.json").write_text(json.dumps(orders))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    env["AIRFLOW_HOME"] = str(home)
+    ended = subprocess.run(
+        [sys.executable, "scripts/run_dags.py", str(dags), str(home / "orders.json"), str(home / "results.json")],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-5000:]
+    results: list[dict[str, Any]] = json.loads((home / "results.json").read_text())
+    return results
+
+
+def returned(run: dict[str, Any], task_id: str) -> Any:
+    values = [task["returned"] for task in run["tasks"] if task["task_id"] == task_id]
+    return values[0] if len(values) == 1 else values
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_succeeds(ran: Ran, example: str) -> None:
+    run = ran.runs[(example,)]
+    assert run["state"] == "success", run
+    assert {task["state"] for task in run["tasks"]} == {"success"}
+
+
+def test_the_mapped_example_makes_a_source_of_each_entry_and_keeps_them(ran: Ran) -> None:
+    run = ran.runs[("example_mapped_sources",)]
+    assert sorted(returned(run, "describe")) == [
+        "acme-dev/survey-de: Survey Germany",
+        "acme-dev/survey-fr: Survey France",
+        "acme-dev/survey-uk: Survey United Kingdom",
+    ]
+    # The two other examples clean up behind themselves.
+    left = ran.servers["full"].tenant(UIPATH).sources()
+    assert sorted(source["name"] for source in left) == ["survey-de", "survey-fr", "survey-uk"]
+
+
+def test_the_ephemeral_example_deletes_what_it_made(ran: Ran) -> None:
+    run = ran.runs[("example_ephemeral_source",)]
+    assert returned(run, "check") == 0
+    assert returned(run, "delete") == {"source_id": returned(run, "create")["id"], "deleted": True}
+
+
+def test_the_teardown_deletes_even_when_the_work_failed_and_the_run_fails_still(ran: Ran) -> None:
+    run = ran.runs[("broken",)]
+    states = {task["task_id"]: task["state"] for task in run["tasks"]}
+    assert states == {"create": "success", "check": "failed", "delete": "success"}
+    assert run["state"] == "failed"
+    assert ran.servers["broken"].tenant(UIPATH).sources() == []
+    assert [change.action for change in ran.servers["broken"].changes] == ["create", "delete"]
+
+
+@pytest.mark.parametrize("auth", AUTHS)
+@pytest.mark.parametrize("tenant", [UIPATH, BARE])
+@pytest.mark.parametrize("shapes", ["full", "docs"])
+def test_the_same_dag_file_works_on_every_kind_of_connection(ran: Ran, shapes: str, tenant: str, auth: str) -> None:
+    run = ran.runs["life", shapes, tenant, auth]
+    assert run["state"] == "success", run
+    created, read = returned(run, "create"), returned(run, "get")
+    assert (created["title"], read["title"]) == ("Support inbox", "Support inbox (EMEA)")
+    assert read["sensitive_properties"] == ["string:Sender"]
+    assert read["language"] == "en"
+    assert returned(run, "delete") == {"source_id": created["id"], "deleted": True}
