@@ -209,7 +209,11 @@ class ClientCredentials(Auth):
         *,
         allow_http: bool = False,
     ) -> None:
-        self._url = check_url(identity_url, "identity_url", allow_http=allow_http)
+        try:
+            self._url = check_url(identity_url, "identity_url", allow_http=allow_http)
+        except ConfigurationError:
+            del client_secret  # a traceback that shows variables must not show this one
+            raise
         self._client_id = client_id
         self._client_secret = client_secret
         self._scope = scope

@@ -167,7 +167,11 @@ class ApiSession:
         guards: Guards | None = None,
         allow_http: bool = False,
     ) -> None:
-        self.endpoint = normalise_endpoint(endpoint, allow_http=allow_http)
+        try:
+            self.endpoint = normalise_endpoint(endpoint, allow_http=allow_http)
+        except ConfigurationError:
+            del proxies  # a traceback that shows variables must not show the password of one
+            raise
         self.retry = retry or RetryPolicy()
         self._auth = auth
         self._observer = observer
@@ -202,7 +206,8 @@ class ApiSession:
         call = self.prepare(method, *segments, json=json, params=params, version=version)
         outcome = self.run(call, self.budget())
         if outcome.verdict is Verdict.UNKNOWN and not call.safe:
-            raise self.unknown(call, "its outcome was not read back", outcome.error)
+            attempts = outcome.error.attempts if outcome.error else 1
+            raise self.unknown(call, "its outcome was not read back", outcome.error, attempts)
         return outcome.unwrap()
 
     def prepare(
@@ -238,11 +243,12 @@ class ApiSession:
         """Give a fresh budget for one call."""
         return Budget(self.retry)
 
-    def run(self, call: Call, budget: Budget) -> Outcome:
+    def run(self, call: Call, budget: Budget, *, once: bool = False) -> Outcome:
         """Carry a call out, repeating what is sure to do no harm.
 
         :param call: from :meth:`prepare`.
         :param budget: attempts and time; every failed exchange takes from it.
+        :param once: repeat nothing.
         :return: never raises for what the server or the network did; ``Outcome.error`` has it.
         """
         started, attempts, over = budget.policy.clock(), 0, False
@@ -251,14 +257,16 @@ class ApiSession:
             nonlocal attempts
             outcome, sent = self._attempt(call, budget)
             attempts += sent
-            if outcome.verdict is not Verdict.OK:
-                budget.failures += 1
+            if outcome.verdict in {Verdict.NOT_DONE, Verdict.UNKNOWN}:
+                budget.failures += 1  # a clear answer is none, such as 404 when looking for what a write left
             return outcome
 
         def again(outcome: Outcome) -> bool:
             transient = outcome.error is not None and outcome.error.transient
-            return transient and (
-                outcome.verdict is Verdict.NOT_DONE or (outcome.verdict is Verdict.UNKNOWN and call.safe)
+            return (
+                transient
+                and (not once)
+                and (outcome.verdict is Verdict.NOT_DONE or (outcome.verdict is Verdict.UNKNOWN and call.safe))
             )
 
         def pause(state: tenacity.RetryCallState) -> float:
@@ -280,12 +288,15 @@ class ApiSession:
         self._observe(call, outcome, attempts, budget.policy.clock() - started)
         return outcome
 
-    def unknown(self, call: Call, last_seen: str, cause: CommsMiningError | None) -> OutcomeUnknownError:
+    def unknown(
+        self, call: Call, last_seen: str, cause: CommsMiningError | None, attempts: int = 1
+    ) -> OutcomeUnknownError:
         """Make the error for a write whose outcome could not be settled.
 
         :param call: the write.
         :param last_seen: what reading back showed.
         :param cause: how the last exchange ended.
+        :param attempts: how often the write was sent.
         """
         error = OutcomeUnknownError(
             f"it is not known whether this was carried out: {last_seen}. Last problem: {cause}. "
@@ -293,6 +304,7 @@ class ApiSession:
             method=call.method,
             path=call.path,
             status=cause.status if cause else None,
+            attempts=attempts,
         )
         error.__cause__ = cause
         return error

@@ -34,6 +34,7 @@ class Attempted:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.sent_at = budget.policy.clock()
+        self.writes = 0
         self.last_seen = "the source could not be read afterwards"
 
     def preceded_by(self, created_at: datetime | None, seen: Outcome) -> bool:
@@ -82,13 +83,17 @@ class SettledWrite(Generic[T]):
         attempted = Attempted(budget)
         doubtful = False
         while True:
-            outcome = self._session.run(self._call, budget)
+            # In doubt, even what was surely not done is repeated only after a look: an earlier attempt may arrive late.
+            outcome = self._session.run(self._call, budget, once=doubtful)
+            attempted.writes += outcome.error.attempts if outcome.error else 1
             if outcome.verdict is Verdict.OK:
                 try:
                     return self._accept(outcome, attempted)
                 except ProtocolError as problem:
                     outcome = Outcome(Verdict.UNKNOWN, error=problem)
+                    budget.failures += 1
             error = outcome.error or ProtocolError("the response could not be understood")
+            error.attempts = attempted.writes
             doubtful = doubtful or outcome.verdict is Verdict.UNKNOWN
             if not doubtful:
                 raise error
@@ -112,4 +117,4 @@ class SettledWrite(Generic[T]):
             raise self._unknown(attempted, cause) from cause
 
     def _unknown(self, attempted: Attempted, cause: CommsMiningError) -> OutcomeUnknownError:
-        return self._session.unknown(self._call, printable(attempted.last_seen), cause)
+        return self._session.unknown(self._call, printable(attempted.last_seen), cause, attempted.writes)

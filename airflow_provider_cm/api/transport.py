@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError
+from urllib3.util import parse_url
 
 from airflow_provider_cm.api.endpoint import is_loopback
 from airflow_provider_cm.api.errors import printable
@@ -186,11 +187,23 @@ class Transport:
 
     def _route(self, url: str) -> dict[str, str]:
         if self._proxies is not None:
-            return self._proxies
-        # A proxy cannot reach this machine's loopback addresses, and must not be told what is sent to them.
-        if is_loopback(urlsplit(url).hostname or ""):
+            route = self._proxies
+        elif is_loopback(urlsplit(url).hostname or ""):
+            # A proxy cannot reach this machine's loopback addresses, and must not be told what is sent to them.
             return {}
-        return requests.utils.get_environ_proxies(url)
+        else:
+            route = requests.utils.get_environ_proxies(url)
+        # requests trips over a URL without a host, or shows all of it, password included.
+        if not _has_host(requests.utils.select_proxy(url, route)):
+            raise ValueError("the proxy's URL is not one; it should be http://<host>:<port>")
+        return route
+
+
+def _has_host(proxy: str | None) -> bool:
+    try:
+        return proxy is None or bool(parse_url(proxy).host)
+    except LocationParseError:
+        return False
 
 
 class _Session(requests.Session):
@@ -215,9 +228,6 @@ def _failure(error: BaseException) -> Failure:
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
         remedy = "if your network or server has its own certificate authority, put its file into `verify`"
         return Failure(Stage.REFUSED_LOCALLY, f"the server's TLS certificate was not accepted: {reason}; {remedy}")
-    if any(isinstance(e, LocationParseError) for e in chain):
-        # Its text is the URL, password included. The URLs of the API were checked before, so it is the proxy's.
-        return Failure(Stage.REFUSED_LOCALLY, "the proxy's URL could not be parsed")
     if isinstance(error, requests.exceptions.ProxyError) and any(str(e).startswith(_NO_TUNNEL) for e in chain):
         return Failure(Stage.NOT_SENT, f"the proxy did not let it through: {reason}")
     if any(isinstance(e, requests.ConnectTimeout | NewConnectionError | socket.gaierror) for e in chain):

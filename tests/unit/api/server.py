@@ -49,10 +49,11 @@ class Answer:
     """
 
     status: int = 200
-    body: bytes = b'{"status": "ok"}'
+    body: bytes = field(default=b'{"status": "ok"}', repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     stated_length: int | None = None
     drip: str | None = None
+    drip_every: float = 0.05
     endless: bool = False
     raw: bytes | None = None
 
@@ -229,11 +230,11 @@ class Server:
         head = f"HTTP/1.1 {answer.status} Whatever\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
         body = b"" if request.method == "HEAD" else answer.body
         if answer.drip == "headers":
-            self._drip(sock, head.encode())
+            self._drip(sock, head.encode(), answer.drip_every)
         else:
             sock.sendall(head.encode("utf-8"))
         if answer.drip == "body":
-            self._drip(sock, body)
+            self._drip(sock, body, answer.drip_every)
         elif answer.endless:
             while not self._over.is_set():
                 sock.sendall(body)
@@ -241,10 +242,10 @@ class Server:
             sock.sendall(body)
         return length == len(body) and not answer.endless
 
-    def _drip(self, sock: socket.socket, data: bytes) -> None:
+    def _drip(self, sock: socket.socket, data: bytes, every: float) -> None:
         for byte in data:
             sock.sendall(bytes([byte]))
-            if self._over.wait(0.05):
+            if self._over.wait(every):
                 return
 
 

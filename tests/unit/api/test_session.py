@@ -11,11 +11,13 @@ import pytest
 
 from airflow_provider_cm.api import (
     ApiError,
+    ApiSession,
     AuthenticationError,
     BadRequestError,
     CommsMiningError,
     ConfigurationError,
     ConflictError,
+    DeveloperToken,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -26,7 +28,7 @@ from airflow_provider_cm.api import (
     TransportError,
 )
 from tests.unit.api.server import RESET, Answer, Request, Step, error, html, ok
-from tests.unit.api.support import TOKEN, Clock, assert_no_secret, fails, session_to, source, sources_of
+from tests.unit.api.support import PROXY_PASSWORD, TOKEN, Clock, assert_no_secret, fails, session_to, source, sources_of
 
 if TYPE_CHECKING:
     from tests.unit.api.conftest import Serve
@@ -382,7 +384,7 @@ def test_a_closed_session_connects_anew(serve: Serve) -> None:
 
 def test_a_session_shows_where_it_goes_and_nothing_else() -> None:
     session = session_to(
-        "https://cloud.uipath.com/acme/prod/reinfer_", proxies={"https": "http://u:pr0xy-pa55word-Tz6@h"}
+        "https://cloud.uipath.com/acme/prod/reinfer_", proxies={"https": f"http://u:{PROXY_PASSWORD}@h"}
     )
     assert "https://cloud.uipath.com/acme/prod/reinfer_" in repr(session)
     assert_no_secret(session, session.__dict__, sources_of("https://x.reinfer.io"))
@@ -406,4 +408,4 @@ def test_an_error_survives_being_pickled() -> None:
 
 def test_an_error_that_ends_a_constructor_can_be_shown_with_its_variables() -> None:
     with fails(ConfigurationError):
-        session_to("ftp://example.invalid")
+        ApiSession("ftp://x", DeveloperToken(TOKEN), proxies={"https": f"http://u:{PROXY_PASSWORD}@proxy"})
