@@ -1,0 +1,56 @@
+"""Airflow's home is a temporary folder, set before anything imports Airflow; and connections to the emulator."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
+
+_HOME = tempfile.mkdtemp(prefix="airflow-provider-cm-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ["AIRFLOW_HOME"] = _HOME
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+Connect = Callable[..., "TenantHandle"]
+
+
+@pytest.fixture
+def connect(comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Give a function that puts a connection to a tenant of the emulator into the environment.
+
+    ``connect("/", auth="app", extra={"read_only": True}, host="...")`` gives the tenant; a field that is ``None`` is
+    left out of the connection.
+    """
+    from airflow_provider_cm.api import auth as auth_module
+
+    # A token minted for the test before is unknown to an emulator that was reset.
+    monkeypatch.setattr(auth_module, "_cells", {})
+
+    def put(
+        path: str = "/acme/dev/reinfer_",
+        *,
+        conn_id: str = "comms_mining_default",
+        auth: Any = "token",
+        token: str = "emulator-admin",
+        **fields: Any,
+    ) -> TenantHandle:
+        tenant = comms_mining_emulator.tenant(path)
+        connection = tenant.connection(auth, token)
+        if isinstance(fields.get("extra"), dict):
+            fields["extra"] = {**connection["extra"], **fields["extra"]}
+        connection |= fields
+        present = {name: value for name, value in connection.items() if value is not None}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(present))
+        return tenant
+
+    return put

@@ -1,0 +1,418 @@
+"""The hook: from a connection to answers, on every kind of tenant, and to nobody who should not have them."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, Connection, redact
+
+from airflow_provider_cm.api import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    Source,
+    TransportError,
+)
+from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+from tests.unit.api.server import Server, ok
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator import EmulatorServer
+    from tests.conftest import Connect
+    from tests.unit.conftest import Sent
+
+NEW_TOKEN = "another-developer-token"
+
+
+# Where it works
+
+
+@pytest.mark.parametrize("shapes", ["full", "docs"])
+@pytest.mark.parametrize("auth", ["token", "app"])
+@pytest.mark.parametrize("path", ["/", "/acme/dev/reinfer_"])
+def test_the_same_calls_work_on_every_kind_of_tenant(
+    comms_mining_emulator: EmulatorServer, connect: Connect, path: str, auth: str, shapes: str
+) -> None:
+    comms_mining_emulator.configure(shapes=shapes)
+    tenant = connect(path, auth=auth)
+    hook = CommsMiningHook()
+
+    created = hook.sources.create("acme-dev", "inbox", title="Inbox", language="Multilingual")
+
+    assert hook.sources.get("acme-dev", "inbox").id == created.id
+    assert [source.id for source in hook.sources.list()] == [created.id]
+    held = tenant.source("acme-dev", "inbox")
+    assert held is not None
+    assert (held["title"], held["language"]) == ("Inbox", "Multilingual")
+    assert {request.tenant for request in comms_mining_emulator.requests} <= {path, ""}
+    names = {request.token for request in comms_mining_emulator.requests if request.tenant}
+    assert names == {"emulator-admin" if auth == "token" else "emulator-app#1"}
+
+
+def test_organization_and_tenant_in_the_extra_reach_the_same_tenant(
+    comms_mining_emulator: EmulatorServer, connect: Connect
+) -> None:
+    connect(host=comms_mining_emulator.url, extra={"organization": "acme", "tenant": "prod"})
+    CommsMiningHook().sources.create("acme-prod", "inbox")
+    assert comms_mining_emulator.tenant("/acme/prod/reinfer_").source("acme-prod", "inbox") is not None
+    assert comms_mining_emulator.tenant("/acme/dev/reinfer_").sources() == []
+
+
+def test_separate_connections_stay_apart(comms_mining_emulator: EmulatorServer, connect: Connect) -> None:
+    dev = connect("/acme/dev/reinfer_", conn_id="dev")
+    prod = connect("/acme/prod/reinfer_", conn_id="prod", auth="app")
+    CommsMiningHook("dev").sources.create("acme-dev", "a")
+    CommsMiningHook("prod").sources.create("acme-prod", "b")
+    assert [source["name"] for source in dev.sources()] == ["a"]
+    assert [source["name"] for source in prod.sources()] == ["b"]
+
+
+def test_airflow_makes_the_hook_from_a_connection(connect: Connect) -> None:
+    connect(conn_id="mine")
+    hook = CommsMiningHook(**{CommsMiningHook.conn_name_attr: "mine"})
+    assert hook.sources.list() == []
+    found: Any = BaseHook.get_hook("mine")
+    assert type(found) is CommsMiningHook
+    assert found.sources.list() == []
+
+
+def test_the_connection_is_read_on_first_use_and_once(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = CommsMiningHook("later")
+    with pytest.raises(AirflowNotFoundException, match="later"):
+        hook.get_conn()
+    connect(conn_id="later")
+    session = hook.get_conn()
+    monkeypatch.delenv("AIRFLOW_CONN_LATER")
+    assert hook.get_conn() is session
+    assert hook.sources.list() == []
+
+
+def test_from_connection_needs_no_look_up(comms_mining_emulator: EmulatorServer, sent: Sent) -> None:
+    tenant = comms_mining_emulator.tenant("/acme/dev/reinfer_")
+    told = tenant.connection()
+    connection = Connection(conn_id="unknown_to_airflow", host=told["host"], password=told["password"])
+    hook = CommsMiningHook.from_connection(connection, max_attempts=1)
+    assert hook.sources.list() == []
+    assert sent() == ["GET sources"]
+
+
+def test_from_connection_limits_the_attempts(connect: Connect) -> None:
+    connect(extra={"max_attempts": 7})
+    connection = BaseHook.get_connection("comms_mining_default")
+    assert CommsMiningHook().get_conn().retry.max_attempts == 7
+    assert CommsMiningHook.from_connection(connection).get_conn().retry.max_attempts == 7
+    assert CommsMiningHook.from_connection(connection, max_attempts=1).get_conn().retry.max_attempts == 1
+
+
+# The settings of the connection reach the wire
+
+
+def test_attempts_and_time_are_those_of_the_connection(connect: Connect) -> None:
+    connect(extra={"max_attempts": 2, "max_retry_seconds": 4})
+    retry = CommsMiningHook().get_conn().retry
+    assert (retry.max_attempts, retry.max_seconds) == (2, 4)
+    connect()
+    retry = CommsMiningHook().get_conn().retry
+    assert (retry.max_attempts, retry.max_seconds) == (5, 300)
+
+
+def test_a_timeout_of_the_connection_ends_a_slow_answer(
+    comms_mining_emulator: EmulatorServer, connect: Connect
+) -> None:
+    connect(extra={"read_timeout": 0.1, "max_attempts": 1})
+    comms_mining_emulator.configure(latency_ms=400)
+    with pytest.raises(TransportError, match="in time"):
+        CommsMiningHook().sources.list()
+
+
+def test_a_proxy_of_the_connection_is_used(connect: Connect) -> None:
+    with Server([ok(sources=[])]) as proxy:
+        connect(
+            host="http://cm.corp", extra={"allow_http": True, "proxy": f"http://me:secret-pw@127.0.0.1:{proxy.port}"}
+        )
+        assert CommsMiningHook().sources.list() == []
+    assert proxy.log == ["GET http://cm.corp/api/v1/sources"]
+
+
+def test_scopes_of_the_connection_are_asked_for(comms_mining_emulator: EmulatorServer, connect: Connect) -> None:
+    connect(auth="app", extra={"scope": "PM.User"})
+    with pytest.raises(PermissionDeniedError):
+        CommsMiningHook().sources.list()
+    assert "scope=PM.User&" in comms_mining_emulator.requests[0].body.decode() + "&"
+
+
+# Bad connections
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"host": None}, "host: it is empty"),
+        ({"password": None}, "password: it is empty"),
+        ({"password": "with\nbreak-Zq8Xv"}, "password: .*line break"),
+        ({"password": "Bearer break-Zq8Xv"}, "password: .*begins with 'Bearer '"),
+        ({"port": 443}, "port: write it into the host"),
+        ({"schema": "https"}, "schema: it is not used"),
+        ({"extra": {"read_onyl": True}}, "did you mean `read_only`"),
+        ({"extra": {"verify": "/nowhere"}}, "verify: there is no file '/nowhere'"),
+        ({"extra": "{"}, "extra: it is not valid JSON"),
+        ({"host": "http://cm.corp"}, "host: .*plain http"),
+        ({"host": "https://me:break-Zq8Xv@cm.corp"}, "host: remove the credentials"),
+        ({"host": "https://acme.reinfer.io", "login": "app"}, "identity_url: give the token endpoint"),
+    ],
+)
+def test_a_bad_connection_is_refused_before_any_request(
+    connect: Connect, sent: Sent, fields: dict[str, Any], told: str
+) -> None:
+    connect(**fields)
+    hook = CommsMiningHook()
+    with pytest.raises(ConfigurationError, match=told) as info:
+        hook.sources.list()
+    assert str(info.value).startswith("connection 'comms_mining_default': ")
+    assert "break-Zq8Xv" not in str(info.value)
+    assert "break-Zq8Xv" not in repr(info.value)
+    working, message = hook.test_connection()
+    assert not working
+    assert message == str(info.value)
+    assert sent() == []
+
+
+# test_connection
+
+
+def test_the_test_button_says_what_is_visible(connect: Connect) -> None:
+    tenant = connect()
+    tenant.add_source("acme-dev", "a")
+    assert CommsMiningHook().test_connection() == (True, "Connected: 1 project, 1 source visible.")
+    tenant.add_source("acme-dev", "b")
+    tenant.add_source("acme-prod", "c")
+    assert CommsMiningHook().test_connection() == (True, "Connected: 2 projects, 3 sources visible.")
+
+
+def test_the_test_button_works_for_a_viewer(connect: Connect) -> None:
+    connect(token="emulator-viewer").add_source("acme-dev", "a")
+    assert CommsMiningHook().test_connection() == (True, "Connected: 1 project, 1 source visible.")
+
+
+def test_the_test_button_says_what_none_visible_may_mean(connect: Connect) -> None:
+    connect()
+    working, message = CommsMiningHook().test_connection()
+    assert working
+    assert "0 sources are visible" in message
+    assert "'View sources'" in message
+
+
+def test_the_test_button_says_that_the_token_is_bad(connect: Connect) -> None:
+    connect(password="wrong-token-Zq8Xv")
+    working, message = CommsMiningHook().test_connection()
+    assert not working
+    assert "401 Unauthorized: The token is not valid" in message
+    assert "generating a new developer token invalidates the previous one" in message
+    assert "wrong-token-Zq8Xv" not in message
+
+
+def test_the_test_button_says_that_the_app_secret_is_bad(connect: Connect) -> None:
+    connect(auth="app", password="wrong-secret-Zq8Xv")
+    working, message = CommsMiningHook().test_connection()
+    assert not working
+    assert "invalid_client" in message
+    assert "App Secret (password)" in message
+    assert "wrong-secret-Zq8Xv" not in message
+
+
+# Secrets
+
+
+def test_a_minted_token_is_masked_in_airflows_logs(comms_mining_emulator: EmulatorServer, connect: Connect) -> None:
+    connect(auth="app")
+    CommsMiningHook().sources.list()
+    token = comms_mining_emulator.requests[-1].headers["authorization"].removeprefix("Bearer ")
+    assert len(token) > 20
+    assert redact(f"it is {token}.") == "it is ***."
+
+
+def test_the_password_of_a_proxy_is_masked_in_airflows_logs(connect: Connect) -> None:
+    connect(extra={"proxy": "http://me:p%40ss-Word9@127.0.0.1:1"})
+    CommsMiningHook().get_conn()
+    assert redact("p%40ss-Word9 p@ss-Word9 http://me:p%40ss-Word9@127.0.0.1:1") == "*** *** ***"
+
+
+@pytest.mark.parametrize("auth", ["token", "app"])
+def test_no_repr_shows_a_secret(comms_mining_emulator: EmulatorServer, connect: Connect, auth: str) -> None:
+    connect(auth=auth, extra={"max_attempts": 1})
+    hook = CommsMiningHook()
+    hook.sources.list()
+    minted = comms_mining_emulator.requests[-1].headers["authorization"].removeprefix("Bearer ")
+    shown = f"{hook!r} {hook.get_conn()!r} {hook} {hook.sources!r} {vars(hook)}"
+    assert repr(hook) == "CommsMiningHook('comms_mining_default')"
+    for secret in (minted, "emulator-secret", "emulator-admin"):
+        assert secret not in shown
+
+
+# Guards
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("PUT", "sources", "acme-dev", "new"),
+        ("post", "sources", "acme-dev", "inbox"),
+        ("POST", "datasets", "acme-dev", "x"),
+        ("DELETE", "sources", "id:18ba5ce699f8da1f"),
+        ("PATCH", "anything"),
+    ],
+)
+def test_a_read_only_connection_sends_no_write(connect: Connect, sent: Sent, call: tuple[str, ...]) -> None:
+    connect(extra={"read_only": True})
+    with pytest.raises(ConfigurationError, match="was not sent: the connection is `read_only`"):
+        CommsMiningHook().request(*call, json={"source": {}})
+    assert sent() == []
+
+
+def test_a_read_only_connection_reads(connect: Connect) -> None:
+    connect(extra={"read_only": True}).add_source("acme-dev", "inbox", messages=3)
+    hook = CommsMiningHook()
+    assert len(hook.sources.list()) == 1
+    assert hook.sources.message_count("acme-dev", "inbox") == 3
+
+
+def test_allow_delete_false_refuses_deletes_only(connect: Connect, sent: Sent) -> None:
+    tenant = connect(extra={"allow_delete": False})
+    source = CommsMiningHook().sources.create("acme-dev", "inbox")
+    sent()
+    with pytest.raises(ConfigurationError, match="`allow_delete` set to false"):
+        CommsMiningHook().sources.delete(source.id)
+    assert sent() == []
+    assert tenant.source("acme-dev", "inbox") is not None
+
+
+def test_allowed_projects_confine_writes(connect: Connect, sent: Sent) -> None:
+    connect(extra={"allowed_projects": "acme-d*"})
+    hook = CommsMiningHook()
+    hook.sources.create("acme-dev", "inbox")
+    sent()
+    with pytest.raises(ConfigurationError, match=r"project 'acme-prod' is not among .*`allowed_projects` \(acme-d\*\)"):
+        hook.sources.create("acme-prod", "inbox")
+    with pytest.raises(ConfigurationError, match="project 'acme-prod' is not among"):
+        hook.request("POST", "sources", "acme-prod", "inbox", json={"source": {}})
+    assert sent() == []
+    assert hook.sources.list("acme-prod") == []
+
+
+def test_allowed_projects_find_out_whose_source_an_id_is(connect: Connect, sent: Sent) -> None:
+    tenant = connect(extra={"allowed_projects": ["acme-dev"]})
+    mine, other = tenant.add_source("acme-dev", "a"), tenant.add_source("acme-prod", "b")
+    hook = CommsMiningHook()
+    with pytest.raises(ConfigurationError, match="project 'acme-prod' is not among"):
+        hook.sources.delete(other["id"])
+    assert sent() == [f"GET sources/id:{other['id']}"]
+    hook.sources.delete(mine["id"])
+    assert sent() == [f"GET sources/id:{mine['id']}", f"DELETE sources/id:{mine['id']}"]
+
+
+# Any other endpoint
+
+
+def test_request_reaches_any_endpoint(connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent) -> None:
+    connect()
+    hook = CommsMiningHook()
+    answer = hook.request("PUT", "sources", "acme-dev", "inbox", json={"source": {"title": "Inbox"}})
+    assert answer["source"]["title"] == "Inbox"
+    assert [project["name"] for project in hook.request("GET", "projects", version="_private")["projects"]] == [
+        "acme-dev",
+        "acme-prod",
+    ]
+    sent()
+    hook.request("GET", "sources", params={"a": "b c", "d": ["e", "f"]})
+    assert sent() == ["GET sources?a=b+c&d=e&d=f"]
+
+
+def test_request_ends_in_the_typed_errors(connect: Connect) -> None:
+    connect(token="emulator-viewer")
+    hook = CommsMiningHook()
+    with pytest.raises(NotFoundError):
+        hook.request("GET", "no-such-thing")
+    with pytest.raises(PermissionDeniedError):
+        hook.request("PUT", "sources", "acme-dev", "inbox", json={"source": {}})
+    connect()
+    with pytest.raises(BadRequestError):
+        CommsMiningHook().request("PUT", "sources", "acme-dev", "inbox", json={"source": {"tilte": ""}})
+
+
+# Tokens that change
+
+
+def test_a_developer_token_replaced_in_the_connection_is_picked_up(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
+    connect()
+    hook = CommsMiningHook()
+    hook.sources.list()
+    comms_mining_emulator.replace_token("emulator-admin", NEW_TOKEN)
+    connect()
+    sent()
+    assert hook.sources.list() == []
+    assert sent() == ["GET sources", "GET sources"]
+    assert hook.sources.list() == []
+    assert sent() == ["GET sources"]
+
+
+def test_a_developer_token_that_is_still_the_old_one_is_not_tried_again(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
+    connect()
+    hook = CommsMiningHook()
+    comms_mining_emulator.replace_token("emulator-admin", NEW_TOKEN)
+    with pytest.raises(AuthenticationError):
+        hook.sources.list()
+    assert sent() == ["GET sources"]
+
+
+def test_a_minted_token_that_is_revoked_is_replaced(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
+    connect(auth="app")
+    hook = CommsMiningHook()
+    hook.sources.list()
+    comms_mining_emulator.revoke_token("emulator-app#1")
+    sent()
+    assert hook.sources.list() == []
+    assert sent() == ["GET sources", "POST /acme/identity_/connect/token", "GET sources"]
+
+
+def test_one_hook_in_many_threads_mints_one_token(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
+    comms_mining_emulator.configure(latency_ms=20)
+    connect(auth="app").add_source("acme-dev", "inbox")
+    hook = CommsMiningHook()
+
+    def read(_: int) -> Source:
+        return hook.sources.get("acme-dev", "inbox")
+
+    with ThreadPoolExecutor(32) as pool:
+        names = {source.name for source in pool.map(read, range(64))}
+    assert names == {"inbox"}
+    requests = sent()
+    assert len([request for request in requests if "identity_" in request]) == 1
+    assert requests.count("GET sources/acme-dev/inbox") == 64
+
+
+# The log
+
+
+def test_each_call_leaves_one_line_in_the_log(connect: Connect, capfd: pytest.CaptureFixture[str]) -> None:
+    connect()
+    hook = CommsMiningHook()
+    hook.sources.create("acme-dev", "inbox")
+    with pytest.raises(NotFoundError):
+        hook.sources.get("acme-dev", "other")
+    lines = [line for line in capfd.readouterr().out.splitlines() if " -> " in line]
+    assert len(lines) == 2
+    assert re.search(r"\bPUT sources/acme-dev/inbox -> 200 in \d+ ms \(platform \d+ ms\)", lines[0])
+    assert re.search(r"\bGET sources/acme-dev/other -> 404 in \d+ ms \(platform \d+ ms\)", lines[1])
