@@ -52,7 +52,7 @@ class Guards:
     def _check_project(self, what: str, parts: tuple[str, ...], owner_of: Callable[[str], str]) -> None:
         allowed = self.allowed_projects or ()
         project = parts[1] if len(parts) > 1 else ""
-        if project.startswith("id:") and parts[0] == "sources":
+        if project.startswith("id:") and project != "id:" and parts[0] == "sources":
             project = owner_of(project.removeprefix("id:"))
         if not project or ":" in project:
             raise ConfigurationError(
