@@ -122,6 +122,7 @@ class DeveloperToken(Auth):
             del token  # a traceback that shows variables must not show this one
             raise ConfigurationError(f"developer token: {problem}")
         self._bearer = Bearer(token)
+        self._former: Bearer | None = None
         self._reload = reload
         self._lock = threading.Lock()
 
@@ -142,12 +143,12 @@ class DeveloperToken(Auth):
             fresh = Bearer(self._reload())
             if fresh.token == rejected.token or _token_problem(fresh.token):
                 return False
-            self._bearer = fresh
+            self._former, self._bearer = self._bearer, fresh
             return True
 
     def secrets(self) -> list[str]:
-        """Give the token."""
-        return [self._bearer.token]
+        """Give the token, and the one before it, with which a call of another thread may still be under way."""
+        return _longest_first(self._bearer, self._former)
 
 
 def _token_problem(token: str) -> str | None:
@@ -160,12 +161,17 @@ def _token_problem(token: str) -> str | None:
     return None
 
 
+def _longest_first(*known: Bearer | None) -> list[str]:
+    return sorted((each.token for each in known if each and each.token), key=len, reverse=True)
+
+
 @dataclass(slots=True)
 class _Cell:
     """The token of one external application in this process."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     bearer: Bearer | None = None
+    former: Bearer | None = None
     renew_at: float = 0.0
     expires_at: float = 0.0
 
@@ -250,10 +256,9 @@ class ClientCredentials(Auth):
             return self._fetch(cell, budget, transport).token != rejected.token
 
     def secrets(self) -> list[str]:
-        """Give the App Secret and the token."""
-        bearer = self._cell().bearer
-        known = [self._client_secret] + ([bearer.token] if bearer else [])
-        return sorted(filter(None, known), key=len, reverse=True)
+        """Give the App Secret, the token, and the one before it, which may still be valid."""
+        cell = self._cell()
+        return _longest_first(Bearer(self._client_secret), cell.bearer, cell.former)
 
     def _cell(self) -> _Cell:
         with _cells_lock:
@@ -262,7 +267,7 @@ class ClientCredentials(Auth):
     def _fetch(self, cell: _Cell, budget: Budget, transport: Transport) -> Bearer:
         asked_at = time.monotonic()
         grant = self._ask(budget, transport)
-        cell.bearer = grant.bearer
+        cell.former, cell.bearer = cell.bearer, grant.bearer
         cell.expires_at = asked_at + grant.life
         cell.renew_at = asked_at + max(grant.life - _RENEW_AHEAD, grant.life / 2)
         if self._on_token is not None:

@@ -16,6 +16,7 @@ from airflow_provider_cm.api import (
     CommsMiningError,
     ConfigurationError,
     DeveloperToken,
+    PermissionDeniedError,
     TokenError,
     TransportError,
 )
@@ -133,6 +134,18 @@ def test_a_reloaded_token_that_is_refused_too_is_not_reloaded_again(serve: Serve
     with fails(AuthenticationError) as caught:
         session_to(server, auth=DeveloperToken(TOKEN, reload)).request("GET", "sources")
     assert (len(asked), caught.error.attempts) == (1, 2)
+
+
+@pytest.mark.parametrize("application", [False, True])
+def test_the_token_before_the_present_one_is_kept_out_of_errors_too(serve: Serve, application: bool) -> None:
+    """A call of another thread may still be under way with it, and an application's is valid until it expires."""
+    before, after = (ACCESS_TOKEN, SECOND_ACCESS_TOKEN) if application else (TOKEN, NEW_TOKEN)
+    server = serve(error(401), error(403, f"{before} is not {after}"))
+    auth = credentials(serve(grant(), grant(SECOND_ACCESS_TOKEN))) if application else None
+    del before, after
+    with fails(PermissionDeniedError) as caught:
+        session_to(server, auth=auth or DeveloperToken(TOKEN, lambda: NEW_TOKEN)).request("GET", "sources")
+    assert "*** is not ***" in caught.text
 
 
 def test_without_a_reload_a_401_is_final(serve: Serve) -> None:
