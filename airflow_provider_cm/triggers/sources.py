@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+    from airflow_provider_cm.hooks.settings import ConnectionLike
 
 
 class SourceTrigger(BaseEventTrigger):
@@ -120,7 +121,9 @@ class SourceTrigger(BaseEventTrigger):
         hook: CommsMiningHook | None = None
         while True:
             try:
-                hook = hook or await self._hook()
+                if hook is None:
+                    connection = await self._connection()
+                    hook = await asyncio.to_thread(_make_hook, connection)
                 look = await asyncio.to_thread(_look, hook, condition)
             except CommsMiningError as error:
                 failures += 1
@@ -156,17 +159,13 @@ class SourceTrigger(BaseEventTrigger):
         budget = values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
         return condition, deadline, interval, budget
 
-    async def _hook(self) -> CommsMiningHook:
-        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-
+    async def _connection(self) -> ConnectionLike:
         try:
-            connection = await get_async_connection(self.comms_mining_conn_id)
+            return await get_async_connection(self.comms_mining_conn_id)
         except Exception as error:  # a secrets backend may raise anything, and may be back soon
             raise CommsMiningError(
                 f"connection '{self.comms_mining_conn_id}' could not be read: {type(error).__name__}", transient=True
             ) from error
-        # One attempt a poll: the next interval is the retry.
-        return CommsMiningHook.from_connection(connection, max_attempts=1)
 
     def _succeeded(self, look: Look) -> TriggerEvent:
         if self.end_from_trigger:
@@ -176,6 +175,14 @@ class SourceTrigger(BaseEventTrigger):
     def _failed(self, error: CommsMiningError) -> TriggerEvent:
         retryable = isinstance(airflow_error(error), CommsMiningRetryable)
         return TriggerEvent({"status": "error", "message": str(error), "retryable": retryable})
+
+
+def _make_hook(connection: ConnectionLike) -> CommsMiningHook:
+    # Imported in the thread too: it takes longer than the event loop of all triggers should be held up.
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+    # One attempt a poll: the next interval is the retry.
+    return CommsMiningHook.from_connection(connection, max_attempts=1)
 
 
 def _look(hook: CommsMiningHook, condition: Condition) -> Look:

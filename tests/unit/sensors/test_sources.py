@@ -1,0 +1,504 @@
+"""SourceSensor: what it waits for, in each mode, and how a wait ends."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    Asset,
+    TaskDeferred,
+)
+from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
+
+from airflow_provider_cm.api import (
+    AuthenticationError,
+    CommsMiningError,
+    ConfigurationError,
+    PermissionDeniedError,
+    ProtocolError,
+    ServerError,
+)
+from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
+from airflow_provider_cm.sensors import sources as module
+from airflow_provider_cm.sensors.sources import SourceSensor
+from airflow_provider_cm.triggers.sources import SourceTrigger
+from tests.unit.api.server import Server, error, html, ok
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
+    from tests.conftest import Connect
+    from tests.unit.conftest import Sent
+
+BY_NAME: dict[str, Any] = {"project": "acme-dev", "source_name": "inbox"}
+PATH = "sources/acme-dev/inbox"
+
+
+def sensor(**arguments: Any) -> SourceSensor:
+    return SourceSensor(task_id="t", **{"deferrable": False, **arguments})
+
+
+def poke(**arguments: Any) -> Any:
+    """Poke once; gives the value to return if the wait is over, else "wait"."""
+    result = sensor(**arguments).poke({})
+    assert result.is_done or result.xcom_value is None
+    return result.xcom_value if result.is_done else "wait"
+
+
+def fails(cause: type[CommsMiningError] = ConfigurationError, **arguments: Any) -> str:
+    """Expect that the task fails at once, before any wait and in each mode, and give the message."""
+    told = set()
+    for more in ({"deferrable": False}, {"deferrable": False, "mode": "reschedule"}, {"deferrable": True}):
+        with pytest.raises(CommsMiningFailure) as info:
+            sensor(**{**arguments, **more}).execute({"ti": Mock(get_first_reschedule_date=Mock(return_value=None))})
+        assert type(info.value.__cause__) is cause
+        told.add(str(info.value))
+    (message,) = told
+    return message
+
+
+def defer(**arguments: Any) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as info:
+        sensor(**arguments, deferrable=True).execute({})
+    return info.value
+
+
+def trigger_of(deferred: TaskDeferred) -> SourceTrigger:
+    """Give the trigger as the triggerer makes it: from what JSON keeps of it."""
+    path, kwargs = deferred.trigger.serialize()
+    trigger = import_string(path)(**json.loads(json.dumps(kwargs)))
+    assert isinstance(trigger, SourceTrigger)
+    assert trigger.serialize() == (path, kwargs)
+    return trigger
+
+
+def finish(deferred: TaskDeferred) -> Any:
+    """Let the trigger wait, and give the payload of its one event."""
+
+    async def wait() -> list[Any]:
+        return [event async for event in trigger_of(deferred).run()]
+
+    (event,) = asyncio.run(asyncio.wait_for(wait(), 10))
+    return json.loads(json.dumps(event.payload))
+
+
+@pytest.fixture
+def tenant(connect: Connect) -> TenantHandle:
+    return connect()
+
+
+# What is waited for
+
+
+def test_exists(tenant: TenantHandle, sent: Sent) -> None:
+    assert poke(**BY_NAME) == "wait"
+    held = tenant.add_source("acme-dev", "inbox")
+    assert poke(**BY_NAME) == held
+    assert poke(source_id=held["id"], until="exists") == held
+    assert sent() == [f"GET {PATH}", f"GET {PATH}", f"GET sources/id:{held['id']}"]
+
+
+def test_absent(tenant: TenantHandle, sent: Sent) -> None:
+    held = tenant.add_source("acme-dev", "inbox")
+    assert poke(**BY_NAME, until="absent") == "wait"
+    assert poke(source_id=held["id"], until="absent") == "wait"
+    tenant.delete_source("acme-dev", "inbox")
+    assert poke(**BY_NAME, until="absent") is None
+    assert poke(source_id=held["id"], until="absent") is None
+    assert len(sent()) == 4
+
+
+def test_updated(tenant: TenantHandle, sent: Sent) -> None:
+    before = tenant.add_source("acme-dev", "inbox")
+    arguments = {**BY_NAME, "until": "updated", "updated_after": before["updated_at"]}
+    assert poke(**arguments) == "wait"
+    after = tenant.update_source("acme-dev", "inbox", title="New")
+    assert poke(**arguments) == after
+    assert poke(source_id=before["id"], until="updated", updated_after=before["updated_at"]) == after
+    assert poke(**{**arguments, "updated_after": after["updated_at"]}) == "wait"
+    tenant.delete_source("acme-dev", "inbox")
+    assert poke(**arguments) == "wait"
+    assert len(sent()) == 5
+
+
+@pytest.mark.parametrize("form", ["text", "datetime", "naive datetime", "naive text", "zulu", "other zone"])
+def test_updated_after_has_many_forms(tenant: TenantHandle, form: str) -> None:
+    held = tenant.add_source("acme-dev", "inbox")
+    moment = datetime.fromisoformat(held["updated_at"])
+
+    def told(moment: datetime) -> Any:
+        return {
+            "text": str(moment),
+            "datetime": moment,
+            "naive datetime": moment.replace(tzinfo=None),
+            "naive text": moment.replace(tzinfo=None).isoformat(),
+            "zulu": moment.replace(tzinfo=None).isoformat() + "Z",
+            "other zone": moment.astimezone(datetime.fromisoformat("2026-01-01T00:00:00+05:30").tzinfo),
+        }[form]
+
+    assert poke(**BY_NAME, until="updated", updated_after=told(moment)) == "wait"
+    assert poke(**BY_NAME, until="updated", updated_after=told(moment - timedelta(microseconds=1))) == held
+
+
+def test_has_messages(tenant: TenantHandle, sent: Sent) -> None:
+    assert poke(**BY_NAME, until="has_messages") == "wait"
+    held = tenant.add_source("acme-dev", "inbox")
+    assert poke(**BY_NAME, until="has_messages") == "wait"
+    tenant.set_message_count("acme-dev", "inbox", 4)
+    expected = {"project": "acme-dev", "source_name": "inbox", "num_comments": 4}
+    assert poke(**BY_NAME, until="has_messages") == expected
+    assert poke(**BY_NAME, until="has_messages", min_messages=4) == expected
+    assert poke(**BY_NAME, until="has_messages", min_messages="5") == "wait"
+    assert sent() == [f"POST {PATH}/statistics"] * 5
+    assert poke(source_id=held["id"], until="has_messages", min_messages=4) == expected
+    assert sent() == [f"GET sources/id:{held['id']}", f"POST {PATH}/statistics"]
+
+
+def test_match(tenant: TenantHandle, sent: Sent) -> None:
+    bucket = tenant.add_bucket("acme-dev", "mails")["id"]
+    held = tenant.add_source(
+        "acme-dev", "inbox", title="Inbox", should_translate=True, sensitive_properties=["a", "b"], bucket_id=bucket
+    )
+    for match in (
+        {},
+        {"title": "Inbox"},
+        {"should_translate": "True"},
+        {"sensitive_properties": ("b", "a")},
+        {"title": "Inbox", "language": "en", "kind": "unknown"},
+        {"bucket_id": bucket, "email_transform_tag": None},
+    ):
+        assert poke(**BY_NAME, match=match) == held, match
+    for match in (
+        {"title": "Other"},
+        {"title": "Inbox", "should_translate": "False"},
+        {"sensitive_properties": ["a"]},
+        {"bucket_id": None},
+    ):
+        assert poke(**BY_NAME, match=match) == "wait", match
+    assert poke(source_id=held["id"], match={"title": "Inbox"}) == held
+    assert len(sent()) == 11
+
+
+def test_match_and_updated_must_both_hold(tenant: TenantHandle) -> None:
+    held = tenant.add_source("acme-dev", "inbox", title="Inbox")
+    earlier = "2020-01-01T00:00:00Z"
+    assert poke(**BY_NAME, until="updated", updated_after=earlier, match={"title": "Inbox"}) == held
+    assert poke(**BY_NAME, until="updated", updated_after=earlier, match={"title": "Other"}) == "wait"
+    assert poke(**BY_NAME, until="updated", updated_after=held["updated_at"], match={"title": "Inbox"}) == "wait"
+
+
+def test_match_reads_by_id_what_a_read_by_name_does_not_show(
+    tenant: TenantHandle, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
+    comms_mining_emulator.configure(shapes="docs")
+    held = tenant.add_source("acme-dev", "inbox", language="de")
+    assert poke(**BY_NAME, match={"language": "de"})["id"] == held["id"]
+    assert sent() == [f"GET {PATH}", f"GET sources/id:{held['id']}"]
+    assert poke(**BY_NAME, match={"language": "en"}) == "wait"
+
+
+def test_a_match_that_the_server_never_shows_fails(tenant: TenantHandle, comms_mining_emulator: EmulatorServer) -> None:
+    comms_mining_emulator.configure(shapes="docs")
+    tenant.add_source("acme-dev", "inbox")
+    told = fails(ProtocolError, **BY_NAME, match={"kind": "call"})
+    assert "the server does not show kind of source acme-dev/inbox" in told
+
+
+def test_an_updated_at_that_cannot_be_read_fails(connect: Connect) -> None:
+    answer = ok(source={"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox", "updated_at": "yesterday"})
+    with Server([answer] * 3) as server:
+        connect(host=server.url)
+        told = fails(ProtocolError, **BY_NAME, until="updated", updated_after="2020-01-01")
+    assert "source acme-dev/inbox has no readable `updated_at`" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"until": "updated"}, "updated_after: until='updated' needs it; give a moment, such as the `updated_at`"),
+        ({"until": "updated", "updated_after": ""}, "updated_after: '' is not a moment such as 2026-"),
+        ({"until": "updated", "updated_after": "None"}, "updated_after: 'None' is not a moment"),
+        ({"until": "updated", "updated_after": 5}, "updated_after: 5 is not a moment"),
+        ({"updated_after": "2026-11-22"}, "updated_after: it says nothing to until='exists'"),
+        ({"until": "gone"}, "until: 'gone' is not one of exists, absent, updated, has_messages"),
+        ({"until": "has_messages", "min_messages": 0}, "min_messages: 0 is not a whole number of 1 or more"),
+        ({"until": "has_messages", "min_messages": "many"}, "min_messages: 'many' is not a whole number"),
+        ({"min_messages": 5}, "min_messages: it says nothing to until='exists'"),
+        ({"match": {"tilte": "x"}}, "match: a source has no field 'tilte'; use title, description"),
+        ({"match": "title"}, "match: 'title' is not a mapping of fields to values"),
+        ({"match": {"should_translate": "maybe"}}, "match: should_translate: 'maybe' is neither true nor false"),
+        ({"match": {"sensitive_properties": "a"}}, "match: sensitive_properties: 'a' is not a list of texts"),
+        ({"match": {"title": None}}, "match: title: None is not text"),
+        ({"until": "absent", "match": {"title": "x"}}, "match: it says nothing to until='absent'"),
+        ({"until": "has_messages", "match": {"title": "x"}}, "match: it says nothing to until='has_messages'"),
+        ({"source_name": "a/b"}, "source_name: 'a/b' is not allowed"),
+        ({"source_name": "x" * 300}, "(300 characters) is not allowed"),
+        ({"project": ".."}, "project: '..' is not a project name"),
+        ({"source_name": None}, "source_id, or project and source_name: give one of the two"),
+        ({"project": None, "source_name": None}, "source_id, or project and source_name: give one of the two"),
+        ({"source_id": "18ba5ce699f8da1f"}, "source_id: it was given together with project or source_name"),
+        ({"project": None, "source_name": None, "source_id": "None"}, "source_id: 'None' is not an id"),
+        ({"end_from_trigger": True, "outlets": [Asset("x")]}, "end_from_trigger: a task that ends in the triggerer"),
+    ],
+)
+def test_bad_input_is_told_before_the_wait(
+    tenant: TenantHandle, sent: Sent, arguments: dict[str, Any], told: str
+) -> None:
+    assert told in fails(**{**BY_NAME, **arguments})
+    assert sent() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"poke_interval": 0}, "poke_interval: 0.0 is not a number of seconds above 0"),
+        ({"max_consecutive_failures": 0}, "max_consecutive_failures: 0 is not a whole number of 1 or more"),
+    ],
+)
+def test_what_only_the_trigger_uses_is_judged_before_the_wait(
+    tenant: TenantHandle, sent: Sent, arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(CommsMiningFailure, match=told):
+        sensor(**BY_NAME, **arguments, deferrable=True).execute({})
+    assert sent() == []
+
+
+# In the worker: poke and reschedule
+
+
+def test_poke_mode_waits(tenant: TenantHandle, sent: Sent) -> None:
+    timer = threading.Timer(0.1, lambda: tenant.add_source("acme-dev", "inbox"))
+    timer.start()
+    result = sensor(**BY_NAME, poke_interval=0.02, timeout=5).execute({})
+    timer.join()
+    assert result == tenant.source("acme-dev", "inbox")
+    assert len(sent()) > 2
+
+
+def test_poke_mode_times_out(tenant: TenantHandle) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(**BY_NAME, poke_interval=0.01, timeout=0.03).execute({})
+    with pytest.raises(AirflowSkipException):
+        sensor(**BY_NAME, poke_interval=0.01, timeout=0.03, soft_fail=True).execute({})
+
+
+def test_reschedule_mode_gives_the_slot_back_between_looks(tenant: TenantHandle, sent: Sent) -> None:
+    context: Any = {"ti": Mock(get_first_reschedule_date=Mock(return_value=None))}
+    waiting = sensor(**BY_NAME, mode="reschedule", poke_interval=60, timeout=3600)
+    with pytest.raises(AirflowRescheduleException) as info:
+        waiting.execute(context)
+    assert timedelta(seconds=55) < info.value.reschedule_date - datetime.now(UTC) <= timedelta(seconds=60)
+    held = tenant.add_source("acme-dev", "inbox")
+    assert waiting.execute(context) == held
+    assert sent() == [f"GET {PATH}", f"GET {PATH}"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "cause"),
+    [
+        (error(401, "no"), CommsMiningRetryable, AuthenticationError),
+        (error(403, "no"), CommsMiningFailure, PermissionDeniedError),
+        (error(500, "no"), CommsMiningRetryable, ServerError),
+        (html(200), CommsMiningFailure, ProtocolError),
+    ],
+)
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_an_error_of_the_first_look_ends_the_task_as_any_other(
+    connect: Connect, answer: Any, failure: type[Exception], cause: type[Exception], deferrable: bool
+) -> None:
+    with Server([answer]) as server:
+        connect(host=server.url, extra={"max_attempts": 1})
+        with pytest.raises(failure) as info:
+            sensor(**BY_NAME, deferrable=deferrable).execute({})
+    assert type(info.value) is failure
+    assert type(info.value.__cause__) is cause
+
+
+# In the triggerer
+
+
+def test_a_wait_that_is_over_already_costs_one_request_and_no_deferral(tenant: TenantHandle, sent: Sent) -> None:
+    held = tenant.add_source("acme-dev", "inbox")
+    assert sensor(**BY_NAME, deferrable=True).execute({}) == held
+    assert sensor(project="acme-dev", source_name="other", until="absent", deferrable=True).execute({}) is None
+    assert sent() == [f"GET {PATH}", "GET sources/acme-dev/other"]
+
+
+def test_a_deferral_carries_the_whole_wait_as_json(tenant: TenantHandle, sent: Sent) -> None:
+    tenant.add_source("acme-dev", "inbox")
+    before = datetime.now(UTC)
+    deferred = defer(
+        **BY_NAME,
+        until="updated",
+        updated_after=datetime(2040, 1, 1),  # noqa: DTZ001  # naive, as templates may give it
+        match={"sensitive_properties": ("a",), "should_translate": "True"},
+        poke_interval=timedelta(seconds=7),
+        timeout=timedelta(hours=1),
+        max_consecutive_failures=9,
+        end_from_trigger=True,
+    )
+    after = datetime.now(UTC)
+    assert sent() == [f"GET {PATH}"]
+    path, kwargs = deferred.trigger.serialize()
+    assert path == "airflow_provider_cm.triggers.sources.SourceTrigger"
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    deadline = datetime.fromisoformat(kwargs.pop("deadline"))
+    assert before + timedelta(hours=1) <= deadline <= after + timedelta(hours=1)
+    assert kwargs == {
+        "comms_mining_conn_id": "comms_mining_default",
+        "project": "acme-dev",
+        "source_name": "inbox",
+        "source_id": None,
+        "until": "updated",
+        "updated_after": "2040-01-01T00:00:00+00:00",
+        "min_messages": 1,
+        "match": {"sensitive_properties": ["a"], "should_translate": True},
+        "poll_interval": 7.0,
+        "max_consecutive_failures": 9,
+        "end_from_trigger": True,
+    }
+    assert deferred.method_name == "execute_complete"
+    # The trigger ends the wait; Airflow's own time-out must not come before it.
+    assert deferred.timeout is not None
+    assert deferred.timeout > timedelta(hours=1)
+
+
+def test_a_deferral_by_id_for_messages(tenant: TenantHandle) -> None:
+    held = tenant.add_source("acme-dev", "inbox", messages=1)
+    trigger = trigger_of(defer(source_id=held["id"], until="has_messages", min_messages="3"))
+    assert (trigger.source_id, trigger.project, trigger.source_name) == (held["id"], None, None)
+    assert (trigger.until, trigger.min_messages) == ("has_messages", 3)
+
+
+def test_sensor_and_trigger_wait_together(tenant: TenantHandle) -> None:
+    task = sensor(**BY_NAME, deferrable=True, poke_interval=0.05, timeout=5)
+    with pytest.raises(TaskDeferred) as info:
+        task.execute({})
+    timer = threading.Timer(0.1, lambda: tenant.add_source("acme-dev", "inbox", title="Late"))
+    timer.start()
+    event = finish(info.value)
+    timer.join()
+    result = task.resume_execution(info.value.method_name, {"event": event}, {})
+    assert result == tenant.source("acme-dev", "inbox")
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_sensor_and_trigger_time_out_together(tenant: TenantHandle, soft_fail: bool) -> None:
+    task = sensor(**BY_NAME, deferrable=True, poke_interval=0.05, timeout=0.1, soft_fail=soft_fail)
+    with pytest.raises(TaskDeferred) as info:
+        task.execute({})
+    event = finish(info.value)
+    with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout):
+        task.resume_execution(info.value.method_name, {"event": event}, {})
+
+
+def test_the_events_of_the_trigger_end_the_task() -> None:
+    task = sensor(**BY_NAME)
+    source = {"id": "18ba5ce699f8da1f", "name": "inbox"}
+    assert task.execute_complete({}, {"status": "success", "source": source}) == source
+    assert task.execute_complete({}, {"status": "success", "source": None}) is None
+    with pytest.raises(AirflowSensorTimeout, match="not in time"):
+        task.execute_complete({}, {"status": "timeout", "message": "not in time"})
+    with pytest.raises(CommsMiningRetryable, match=r"^it says so$"):
+        task.execute_complete({}, {"status": "error", "message": "it says so", "retryable": True})
+    with pytest.raises(CommsMiningFailure, match=r"^it says so$"):
+        task.execute_complete({}, {"status": "error", "message": "it says so", "retryable": False})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        "success",
+        [],
+        {},
+        {"status": "done"},
+        {"status": "success"},
+        {"status": "timeout"},
+        {"status": "error"},
+        {"status": "error", "message": "x"},
+        {"status": "error", "message": "x", "retryable": "yes"},
+    ],
+)
+def test_an_event_that_is_not_the_triggers_fails_loudly(event: Any) -> None:
+    with pytest.raises(CommsMiningFailure, match="not a SourceTrigger's: ") as info:
+        sensor(**BY_NAME).execute_complete({}, event)
+    assert repr(event) in str(info.value)
+
+
+def test_airflows_own_time_out_is_a_sensors() -> None:
+    kwargs = {"error": "Trigger timeout", "traceback": None}
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(**BY_NAME).resume_execution("__fail__", kwargs, {})
+    with pytest.raises(AirflowSkipException):
+        sensor(**BY_NAME, soft_fail=True).resume_execution("__fail__", kwargs, {})
+
+
+@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("retryable", [True, False])
+def test_soft_fail_and_never_fail_cover_errors_of_the_trigger(option: str, retryable: bool) -> None:
+    event = {"status": "error", "message": "x", "retryable": retryable}
+    with pytest.raises(AirflowSkipException):
+        sensor(**BY_NAME, **{option: True}).resume_execution("execute_complete", {"event": event}, {})
+
+
+# What DAG authors rely on
+
+
+@pytest.mark.parametrize("default", ["True", "False"])
+def test_airflows_default_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch, default: str) -> None:
+    # Read when the module is imported, as in every provider: so a copy of the module is.
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", default)
+    spec = importlib.util.spec_from_file_location("a_copy_of_the_sensors", str(Path(str(module.__file__))))
+    assert spec is not None
+    assert spec.loader is not None
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    assert copy.SourceSensor(task_id="t", **BY_NAME).deferrable is (default == "True")
+    assert copy.SourceSensor(task_id="t", **BY_NAME, deferrable=False).deferrable is False
+
+
+def test_every_value_of_the_wait_is_a_template_field_and_kept_as_it_is() -> None:
+    own = set(inspect.signature(SourceSensor.__init__).parameters) - {"self", "kwargs"}
+    assert own - set(SourceSensor.template_fields) == {"deferrable", "end_from_trigger", "max_consecutive_failures"}
+    assert set(SourceSensor.template_fields) <= own
+    values: dict[str, Any] = {name: object() for name in SourceSensor.template_fields}
+    task = SourceSensor(task_id="t", **values)
+    assert {name: getattr(task, name) for name in SourceSensor.template_fields} == values
+
+
+def test_arguments_may_come_from_other_tasks_and_be_mapped() -> None:
+    with DAG("d"):
+        first = SourceSensor(task_id="first", comms_mining_conn_id="there_is_no_such_connection", **BY_NAME)
+        outputs: dict[str, Any] = dict.fromkeys(SourceSensor.template_fields, first.output)
+        second = SourceSensor(task_id="second", **outputs)
+        mapped: Any = SourceSensor.partial(task_id="third", project="acme-dev").expand(source_name=["a", "b"])
+    assert second.upstream_task_ids == {"first"}
+    task = mapped.unmap({"source_name": "b"})
+    assert (type(task), task.project, task.source_name) == (SourceSensor, "acme-dev", "b")
+
+
+def test_templates_are_rendered_into_the_wait(connect: Connect) -> None:
+    held = connect(conn_id="mine").add_source("acme-dev", "inbox", title="Inbox of dev")
+    with DAG("d"):
+        task = SourceSensor(
+            task_id="t",
+            project="acme-{{ stage }}",
+            source_name="{{ 'inbox' }}",
+            match={"title": "Inbox of {{ stage }}", "should_translate": "{{ False }}"},
+            comms_mining_conn_id="{{ 'mine' }}",
+        )
+    task.render_template_fields({"stage": "dev"})  # type: ignore[typeddict-unknown-key]
+    assert task.execute({}) == held
