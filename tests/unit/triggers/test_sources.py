@@ -1,0 +1,436 @@
+"""SourceTrigger: one poll an interval, whatever the server says, and one event in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+
+from airflow_provider_cm.triggers.sources import SourceTrigger
+from tests.unit.api.server import Answer, Request, Server, Step, closed_port, error, html, ok
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
+    from tests.conftest import Connect
+    from tests.unit.conftest import Sent
+
+PATH = "sources/acme-dev/inbox"
+SOURCE = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox", "updated_at": "2026-11-22T01:00:00+00:00"}
+
+
+def trigger(**arguments: Any) -> SourceTrigger:
+    """Make a trigger as the triggerer does: from the JSON of another."""
+    address: dict[str, Any] = {} if "source_id" in arguments else {"project": "acme-dev", "source_name": "inbox"}
+    defaults = {"comms_mining_conn_id": "comms_mining_default", "poll_interval": 0.05, **address}
+    path, kwargs = SourceTrigger(**{**defaults, **arguments}).serialize()
+    made = import_string(path)(**json.loads(json.dumps(kwargs)))
+    assert isinstance(made, SourceTrigger)
+    return made
+
+
+async def events_of(waiting: SourceTrigger) -> list[TriggerEvent]:
+    async with asyncio.timeout(10):
+        return [event async for event in waiting.run()]
+
+
+def wait(*meanwhile: Callable[[], object], **arguments: Any) -> Any:
+    """Let a trigger wait, do something every 0.15 s meanwhile, and give the payload of its one event."""
+
+    async def both() -> list[TriggerEvent]:
+        waiting = asyncio.create_task(events_of(trigger(**arguments)))
+        for action in meanwhile:
+            await asyncio.sleep(0.15)
+            assert not waiting.done(), waiting
+            action()
+        return await waiting
+
+    (event,) = asyncio.run(both())
+    assert type(event) is TriggerEvent
+    assert json.loads(json.dumps(event.payload)) == event.payload
+    return event.payload
+
+
+def soon(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@pytest.fixture
+def tenant(connect: Connect) -> TenantHandle:
+    return connect()
+
+
+# What travels through Airflow's database
+
+
+def test_it_survives_a_restart_of_the_triggerer_unchanged() -> None:
+    arguments = {
+        "comms_mining_conn_id": "mine",
+        "project": "acme-dev",
+        "source_name": "inbox",
+        "source_id": None,
+        "until": "updated",
+        "updated_after": "2026-11-22T01:00:00+00:00",
+        "min_messages": 1,
+        "match": {"title": "x", "sensitive_properties": ["a"]},
+        "poll_interval": 7.5,
+        "deadline": "2026-11-22T02:00:00+00:00",
+        "max_consecutive_failures": 3,
+        "end_from_trigger": True,
+    }
+    path, kwargs = trigger(**arguments).serialize()
+    assert path == "airflow_provider_cm.triggers.sources.SourceTrigger"
+    assert kwargs == arguments
+
+
+def test_it_keeps_nothing_of_the_connection(connect: Connect) -> None:
+    connect(auth="app").add_source("acme-dev", "inbox")
+    waiting = trigger()
+    asyncio.run(events_of(waiting))
+    shown = f"{waiting!r} {waiting.serialize()} {vars(waiting)}"
+    assert "emulator-secret" not in shown
+    assert "127.0.0.1" not in shown
+
+
+# What is waited for
+
+
+def test_exists(tenant: TenantHandle, sent: Sent) -> None:
+    payload = wait(lambda: tenant.add_source("acme-dev", "inbox"))
+    assert payload == {"status": "success", "source": tenant.source("acme-dev", "inbox")}
+    assert set(sent()) == {f"GET {PATH}"}
+
+
+def test_by_id(tenant: TenantHandle, sent: Sent) -> None:
+    held = tenant.add_source("acme-dev", "inbox")
+    assert wait(source_id=held["id"]) == {"status": "success", "source": held}
+    assert sent() == [f"GET sources/id:{held['id']}"]
+
+
+def test_absent(tenant: TenantHandle) -> None:
+    tenant.add_source("acme-dev", "inbox")
+    payload = wait(lambda: tenant.delete_source("acme-dev", "inbox"), until="absent")
+    assert payload == {"status": "success", "source": None}
+
+
+def test_updated(tenant: TenantHandle) -> None:
+    before = tenant.add_source("acme-dev", "inbox")
+    payload = wait(
+        lambda: tenant.update_source("acme-dev", "inbox", title="New"),
+        until="updated",
+        updated_after=before["updated_at"],
+    )
+    assert payload["source"]["title"] == "New"
+
+
+def test_match(tenant: TenantHandle) -> None:
+    tenant.add_source("acme-dev", "inbox", title="Old")
+    payload = wait(lambda: tenant.update_source("acme-dev", "inbox", title="New"), match={"title": "New"})
+    assert payload["source"]["title"] == "New"
+
+
+def test_has_messages(tenant: TenantHandle) -> None:
+    tenant.add_source("acme-dev", "inbox", messages=1)
+    payload = wait(
+        lambda: tenant.set_message_count("acme-dev", "inbox", 2),
+        lambda: tenant.set_message_count("acme-dev", "inbox", 3),
+        until="has_messages",
+        min_messages=3,
+    )
+    assert payload == {
+        "status": "success",
+        "source": {"project": "acme-dev", "source_name": "inbox", "num_comments": 3},
+    }
+
+
+@pytest.mark.parametrize("auth", ["token", "app"])
+@pytest.mark.parametrize("path", ["/", "/acme/dev/reinfer_"])
+@pytest.mark.parametrize("shapes", ["full", "docs"])
+def test_every_kind_of_tenant(
+    connect: Connect, comms_mining_emulator: EmulatorServer, path: str, auth: str, shapes: str
+) -> None:
+    comms_mining_emulator.configure(shapes=shapes)
+    connect(path, auth=auth).add_source("acme-dev", "inbox", language="de")
+    assert wait(match={"language": "de"})["status"] == "success"
+
+
+# How a wait ends otherwise
+
+
+def test_the_deadline_ends_the_wait(tenant: TenantHandle, sent: Sent) -> None:
+    started = time.monotonic()
+    payload = wait(poll_interval=30, deadline=soon(0.2))
+    assert 0.15 < time.monotonic() - started < 2
+    assert payload == {"status": "timeout", "message": "source acme-dev/inbox: exists not in time"}
+    # Once at the start, and once more in the last moment.
+    assert sent() == [f"GET {PATH}"] * 2
+
+
+def test_a_deadline_that_passed_while_the_triggerer_was_down_still_allows_one_look(
+    tenant: TenantHandle, sent: Sent
+) -> None:
+    assert wait(deadline="2020-01-01T00:00:00+00:00")["status"] == "timeout"
+    assert sent() == [f"GET {PATH}"]
+    tenant.add_source("acme-dev", "inbox")
+    assert wait(deadline="2020-01-01T00:00:00+00:00")["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "retryable"),
+    [
+        (error(401, "no"), "401 Unauthorized: no", True),
+        (error(403, "no"), "403 Forbidden: no", False),
+        (error(429, "no"), "429 Too Many Requests: no", True),
+        (error(500, "no"), "500 Internal Server Error: no", True),
+        (html(503), "503 Service Unavailable, but the body is not JSON", True),
+    ],
+)
+def test_failed_polls_are_tolerated_up_to_the_budget(
+    connect: Connect, answer: Answer, told: str, retryable: bool
+) -> None:
+    with Server([answer] * 3) as server:
+        connect(host=server.url)
+        payload = wait(max_consecutive_failures=3)
+    assert len(server.log) == 3
+    assert payload["status"] == "error"
+    assert payload["retryable"] is retryable
+    assert told in payload["message"]
+
+
+def test_a_server_that_is_not_there_is_tolerated_up_to_the_budget(connect: Connect) -> None:
+    connect(host=f"http://127.0.0.1:{closed_port()}")
+    payload = wait(max_consecutive_failures=2)
+    assert (payload["status"], payload["retryable"]) == ("error", True)
+    assert "no response" in payload["message"]
+
+
+def test_only_failures_in_a_row_count(connect: Connect) -> None:
+    bad, absent, good = error(500, "no"), error(404, "not yet"), ok(source=SOURCE)
+    with Server([bad, bad, absent, bad, bad, good]) as server:
+        connect(host=server.url)
+        assert wait(max_consecutive_failures=3) == {"status": "success", "source": SOURCE}
+    assert len(server.log) == 6
+
+
+@pytest.mark.parametrize("answer", [html(200), error(400, "no"), error(409, "no"), ok(), ok(source={})])
+def test_what_cannot_change_ends_the_wait_at_once(connect: Connect, answer: Answer) -> None:
+    with Server([answer]) as server:
+        connect(host=server.url)
+        payload = wait()
+    assert (payload["status"], payload["retryable"]) == ("error", False)
+    assert len(server.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"until": "updated"}, "updated_after: until='updated' needs it"),
+        ({"source_name": "a/b"}, "source_name: 'a/b' is not allowed"),
+        ({"deadline": "soon"}, "deadline: 'soon' is not a moment in ISO 8601"),
+        ({"poll_interval": 0}, "poll_interval: 0 is not a number of seconds above 0"),
+        ({"max_consecutive_failures": 0}, "max_consecutive_failures: 0 is not a whole number of 1 or more"),
+    ],
+)
+def test_a_bad_argument_ends_the_wait_before_it_begins(
+    tenant: TenantHandle, sent: Sent, arguments: dict[str, Any], told: str
+) -> None:
+    payload = wait(**arguments)
+    assert (payload["status"], payload["retryable"]) == ("error", False)
+    assert told in payload["message"]
+    assert sent() == []
+
+
+def test_a_bad_connection_ends_the_wait_at_once(connect: Connect, sent: Sent) -> None:
+    connect(extra={"readonly": True})
+    payload = wait()
+    assert (payload["status"], payload["retryable"]) == ("error", False)
+    assert "did you mean `read_only`?" in payload["message"]
+    assert sent() == []
+
+
+def test_a_connection_that_cannot_be_read_is_tolerated_up_to_the_budget() -> None:
+    payload = wait(comms_mining_conn_id="nowhere", max_consecutive_failures=2)
+    assert (payload["status"], payload["retryable"]) == ("error", True)
+    assert payload["message"] == "connection 'nowhere' could not be read: AirflowNotFoundException"
+
+
+def test_a_connection_that_comes_back_is_read(connect: Connect) -> None:
+    payload = wait(
+        lambda: connect(conn_id="late").add_source("acme-dev", "inbox"),
+        comms_mining_conn_id="late",
+        max_consecutive_failures=100,
+    )
+    assert payload["status"] == "success"
+
+
+# Tokens that change while it waits
+
+
+def test_a_token_replaced_in_the_connection_is_picked_up(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
+    tenant = connect()
+
+    def replace() -> None:
+        comms_mining_emulator.replace_token("emulator-admin", "another-developer-token")
+
+    def enter_it() -> None:
+        # For a while there were only 401s, one an interval.
+        assert len(sent()) < 10
+        connect()
+        tenant.add_source("acme-dev", "inbox")
+
+    assert wait(replace, enter_it, max_consecutive_failures=100)["status"] == "success"
+    assert {request.token for request in comms_mining_emulator.requests[-1:]} == {"emulator-admin"}
+
+
+def test_a_token_that_stays_refused_ends_the_wait(connect: Connect, comms_mining_emulator: EmulatorServer) -> None:
+    connect()
+    payload = wait(lambda: comms_mining_emulator.revoke_token("emulator-admin"), max_consecutive_failures=3)
+    assert (payload["status"], payload["retryable"]) == ("error", True)
+    assert "generating a new developer token invalidates the previous one" in payload["message"]
+    assert [request.status for request in comms_mining_emulator.requests][-4:] == [404, 401, 401, 401]
+
+
+def test_a_minted_token_that_is_revoked_is_replaced_within_the_poll(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    tenant = connect(auth="app")
+
+    def revoke() -> None:
+        comms_mining_emulator.revoke_token("emulator-app#1")
+        tenant.add_source("acme-dev", "inbox")
+
+    assert wait(revoke, max_consecutive_failures=1)["status"] == "success"
+
+
+# It is a good neighbour
+
+POLLED: dict[str, Step] = {
+    "401": error(401, "no"),
+    "403": error(403, "no"),
+    "404": error(404, "no"),
+    "408": error(408, "no"),
+    "429": error(429, "no", {"Retry-After": "0"}),
+    "500": error(500, "no"),
+    "503_retry_now": error(503, "no", {"Retry-After": "0"}),
+    "502_html": html(502),
+    "200_html": html(200),
+    "200_cut": Answer(200, b'{"status": "ok", "source": {'),
+    "302": Answer(302, b"", {"Location": "/elsewhere"}),
+}
+
+
+def test_no_status_causes_more_than_one_request_an_interval(connect: Connect) -> None:
+    """All at once, for a second each; the tenth of a second is an interval."""
+    servers = {name: Server(itertools.repeat(step)) for name, step in POLLED.items()}
+    for name, server in servers.items():
+        connect(conn_id=f"status_{name}", host=server.url)
+
+    def waiting(name: str) -> Awaitable[list[TriggerEvent]]:
+        return events_of(
+            trigger(
+                comms_mining_conn_id=f"status_{name}",
+                poll_interval=0.1,
+                max_consecutive_failures=10_000,
+                deadline=deadline,
+            )
+        )
+
+    async def together() -> None:
+        await asyncio.gather(*(waiting(name) for name in servers))
+
+    deadline = soon(1)
+    asyncio.run(together())
+    counts = {name: len(server.log) for name, server in servers.items()}
+    for server in servers.values():
+        server.stop()
+    ended_at_once = {"200_html", "302"}
+    assert {name for name, count in counts.items() if count == 1} == ended_at_once
+    # One at the start, ten intervals, and one in the last moment.
+    assert all(5 <= count <= 12 for name, count in counts.items() if name not in ended_at_once), counts
+
+
+def test_a_renewed_token_costs_one_replay_and_no_more(connect: Connect) -> None:
+    def step(request: Request) -> Step:
+        if "identity_" not in request.target:
+            return error(401, "no")
+        # A new token each time, which the API likes no better.
+        body = {"access_token": f"minted-{time.monotonic_ns()}", "token_type": "Bearer", "expires_in": 3600}
+        return Answer(200, json.dumps(body).encode())
+
+    with Server(step) as server:
+        connect(auth="app", host=f"{server.url}/acme/dev/reinfer_")
+        payload = wait(poll_interval=0.1, max_consecutive_failures=4)
+    assert (payload["status"], payload["retryable"]) == ("error", True)
+    polls = [line for line in server.log if line.startswith("GET")]
+    assert len(polls) <= 2 * 4
+
+
+def test_a_slow_server_does_not_hold_up_other_triggers(
+    tenant: TenantHandle, comms_mining_emulator: EmulatorServer
+) -> None:
+    tenant.add_source("acme-dev", "inbox")
+    comms_mining_emulator.configure(latency_ms=400)
+    gaps: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - before)
+
+    async def both() -> None:
+        watching = asyncio.create_task(watch())
+        await events_of(trigger())
+        watching.cancel()
+
+    asyncio.run(both())
+    assert sum(gaps) > 0.3
+    assert max(gaps) < 0.35
+
+
+def test_it_stops_when_the_triggerer_cancels_it(tenant: TenantHandle, sent: Sent) -> None:
+    async def cancel() -> None:
+        waiting = asyncio.create_task(events_of(trigger(poll_interval=0.02)))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        sent()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(cancel())
+    assert sent() == []
+
+
+# Without a worker
+
+
+def test_the_task_may_end_in_the_triggerer(tenant: TenantHandle) -> None:
+    held = tenant.add_source("acme-dev", "inbox")
+    (event,) = asyncio.run(events_of(trigger(end_from_trigger=True)))
+    assert isinstance(event, TaskSuccessEvent)
+    assert event.xcoms == {"return_value": held}
+    (event,) = asyncio.run(events_of(trigger(end_from_trigger=True, until="absent", source_name="other")))
+    assert isinstance(event, TaskSuccessEvent)
+    assert event.xcoms is None
+
+
+@pytest.mark.parametrize("arguments", [{"deadline": "2020-01-01T00:00:00Z"}, {"source_name": "a/b"}])
+def test_a_wait_that_ends_badly_goes_back_to_the_worker(tenant: TenantHandle, arguments: dict[str, Any]) -> None:
+    (event,) = asyncio.run(events_of(trigger(end_from_trigger=True, **arguments)))
+    assert type(event) is TriggerEvent
+    assert event.payload["status"] in {"timeout", "error"}
+
+
+def test_a_deferred_task_may_be_pinned_to_a_queue_of_triggerers() -> None:
+    assert SourceTrigger.supports_triggerer_queue is True
