@@ -45,7 +45,7 @@ class Answer:
     """A response, well-formed unless told otherwise.
 
     ``stated_length`` lies about the body; ``drip`` sends the ``headers`` or the ``body`` byte by byte; ``endless``
-    repeats the body for ever; ``raw`` is sent instead of anything else, and then the connection is closed.
+    repeats the body for ever; ``then_stall`` keeps the connection open without another byte; ``raw`` is sent instead of anything else, and then the connection is closed.
     """
 
     status: int = 200
@@ -55,6 +55,7 @@ class Answer:
     drip: str | None = None
     drip_every: float = 0.05
     endless: bool = False
+    then_stall: bool = False
     raw: bytes | None = None
 
 
@@ -240,6 +241,8 @@ class Server:
                 sock.sendall(body)
         else:
             sock.sendall(body)
+        if answer.then_stall:
+            self._over.wait()
         return length == len(body) and not answer.endless
 
     def _drip(self, sock: socket.socket, data: bytes, every: float) -> None:

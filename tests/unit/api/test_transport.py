@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Answer(body=b'{"status": "ok", "sources": []}' + b" " * 500, drip="body"),
         Answer(body=b" " * 10, endless=True),
         Answer(302, body=b" " * 10, headers={"Location": "/x"}, endless=True),
-        Answer(body=b"{", stated_length=10_000_000),
+        Answer(body=b"{", stated_length=10_000_000, then_stall=True),
     ],
     ids=["stall", "dripping headers", "dripping body", "endless body", "endless redirect", "body that never comes"],
 )
@@ -56,6 +56,14 @@ def test_no_server_holds_a_call_beyond_its_time(
         assert type(caught.value) is (OutcomeUnknownError if write else TransportError)
         assert caught.value.transient is True
         assert "in time" in str(caught.value) or "connection broke" in str(caught.value)
+
+
+def test_a_body_that_drips_and_then_stops_gets_only_what_is_left_of_the_time(serve: Serve) -> None:
+    server = serve(Answer(body=b" " * 7, stated_length=99, drip="body", then_stall=True))
+    began = time.monotonic()
+    with fails(TransportError):
+        session_to(server, retry=RetryPolicy(max_seconds=0.4)).request("GET", "sources")
+    assert time.monotonic() - began < 0.6
 
 
 def test_a_slow_answer_within_the_time_is_read(serve: Serve) -> None:
