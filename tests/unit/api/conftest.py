@@ -10,18 +10,17 @@ from tests.unit.api.server import Script, Server
 
 if TYPE_CHECKING:
     import ssl
-    from pathlib import Path
 
 Serve = Callable[..., Server]
 
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of the machine that runs the tests out of them."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", "/nonexistent")  # no ~/.netrc
     monkeypatch.setattr(auth_module, "_cells", {})
 
 

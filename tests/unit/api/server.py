@@ -45,7 +45,8 @@ class Answer:
     """A response, well-formed unless told otherwise.
 
     ``stated_length`` lies about the body; ``drip`` sends the ``headers`` or the ``body`` byte by byte; ``endless``
-    repeats the body for ever; ``then_stall`` keeps the connection open without another byte; ``raw`` is sent instead of anything else, and then the connection is closed.
+    repeats the body for ever; ``then_stall`` keeps the connection open without another byte; ``raw`` is sent instead
+    of anything else, and then the connection is closed.
     """
 
     status: int = 200

@@ -47,7 +47,7 @@ def test_no_server_holds_a_call_beyond_its_time(
 ) -> None:
     monkeypatch.setattr(transport_module, "MAX_RESPONSE_BYTES", 1 << 40)
     server = serve(handler=lambda _: step)
-    api = sources_of(server, retry=RetryPolicy(max_seconds=0.2, base=0.01))
+    api = sources_of(server, retry=RetryPolicy(max_seconds=0.15, base=0.01))
     began = time.monotonic()
     with pytest.raises(CommsMiningError) as caught:
         api.create("acme", "example") if write else api.list()
@@ -196,7 +196,7 @@ def test_the_time_is_kept_under_tls_too(serve: Serve, authority: trustme.CA, bun
     server = serve(handler=lambda _: step, tls=_tls(authority))
     began = time.monotonic()
     with fails(TransportError):
-        session_to(server, verify=bundle, retry=RetryPolicy(max_seconds=0.2)).request("GET", "sources")
+        session_to(server, verify=bundle, retry=RetryPolicy(max_seconds=0.15)).request("GET", "sources")
     assert time.monotonic() - began < 0.8
 
 
@@ -204,7 +204,7 @@ def test_a_server_that_never_begins_tls_is_given_up(serve: Serve) -> None:
     server = serve(handler=lambda _: STALL)
     began = time.monotonic()
     with fails(TransportError):
-        session_to(server.url.replace("http:", "https:"), retry=RetryPolicy(max_seconds=0.2)).request("GET", "sources")
+        session_to(server.url.replace("http:", "https:"), retry=RetryPolicy(max_seconds=0.15)).request("GET", "sources")
     assert time.monotonic() - began < 0.8
 
 
