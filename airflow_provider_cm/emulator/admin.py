@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_cm.emulator.answers import install_handlers, ok
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.faults import Fault
 from airflow_provider_cm.emulator.settings import Settings
 from airflow_provider_cm.emulator.shapes import project_json, source_json
 from airflow_provider_cm.emulator.state import State, bearer_value
@@ -113,6 +114,30 @@ async def list_changes(state: AnyState) -> Response:
         return ok(changes=[_change(each) for each in state.changes])
 
 
+@router.get("/faults")
+async def list_faults(state: AnyState) -> Response:
+    """List the faults in force, with what is left of each."""
+    return ok(faults=[each.shown() for each in state.faults.remaining()])
+
+
+@router.post("/faults")
+async def add_fault(state: AnyState, fault: dict[str, Any]) -> Response:
+    """Have requests go wrong."""
+    try:
+        made = Fault.make(**fault)
+        state.faults.put(made)
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
+    return ok(fault=made.shown())
+
+
+@router.delete("/faults")
+async def clear_faults(state: AnyState) -> Response:
+    """Have nothing go wrong any more."""
+    state.faults.clear()
+    return ok()
+
+
 @router.get("/settings")
 async def get_settings(state: AnyState) -> Response:
     """Show the settings."""
@@ -198,6 +223,8 @@ def _request(request: RecordedRequest) -> dict[str, object]:
         "status": request.status,
         "tenant": request.tenant,
         "at": request.at.isoformat(),
+        "number": request.number,
+        "fault": None if request.fault is None else str(request.fault),
     }
 
 
@@ -216,6 +243,7 @@ def _change(change: Change) -> dict[str, object]:
         "at": change.at.isoformat(),
         "tenant": change.tenant,
         "action": change.action,
+        "request": change.request,
         "before": show(change.before),
         "after": show(change.after),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator import console, seed
+from airflow_provider_cm.emulator.faults import ANY_STATUS, KINDS, Fault
 from airflow_provider_cm.emulator.seed import Seed
 from airflow_provider_cm.emulator.server import LOOPBACK, EmulatorServer
 from airflow_provider_cm.emulator.settings import Settings, describe
@@ -46,6 +47,7 @@ admin endpoint (open on 127.0.0.1, otherwise it needs the admin token):
   GET /_emulator                           tenants, tokens, settings
   GET, DELETE /_emulator/requests          what was sent so far; forget it
   GET /_emulator/changes                   the writes that were carried out
+  GET, POST, DELETE /_emulator/faults      {"kind": "503", "method": "PUT", "path": "*/sources/*", "times": 2}
   GET, PATCH /_emulator/settings           {"duplicate_put": "upsert", ...}
   PUT /_emulator/message-count             {"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}
   POST /_emulator/projects                 {"tenant": "/", "name": "mine"}
@@ -54,6 +56,21 @@ admin endpoint (open on 127.0.0.1, otherwise it needs the admin token):
   POST /_emulator/reset                    back to the start
 
 Each tenant describes its API in <tenant>/openapi.json.
+"""
+
+_FAULTS = """\
+faults (--fault '[METHOD PATH] KIND [option=value ...]'; a reset clears them):
+  --fault 'PUT */sources/* 503 times=2'               the next two creates are refused
+  --fault 'DELETE * no-answer when=after'             the next delete is carried out, and the answer is lost
+  --fault '* * 429 probability=0.1 seed=7 retry_after=2'
+  METHOD is * for any; in PATH, * stands for any text. Options of every kind:
+    times=N                 hit the next N matching requests (default: 1; with probability: any number)
+    skip=N                  let N matching requests pass first
+    probability=P seed=N    hit each matching request with this chance, repeatably
+    when=before|after       answer without carrying the request out, or carry it out and replace the answer;
+                            where the real answer is to arrive, a 503 takes its place before
+    tenant=PATH             only this tenant's requests
+  KIND, its own options, and when it happens unless said otherwise:
 """
 
 
@@ -96,7 +113,11 @@ def _server(options: argparse.Namespace) -> EmulatorServer:
         raise ValueError(f"--host {options.host} lets others in, and needs --allow-remote")
     settings = Settings().changed(**_settings(options))
     fill = Seed.load(options.seed, settings).fill if options.seed else fill_default
-    return EmulatorServer(options.port, settings, host=options.host, fill=fill, state_file=options.state)
+    faults = [Fault.parse(text) for text in options.fault]
+    server = EmulatorServer(options.port, settings, host=options.host, fill=fill, state_file=options.state)
+    for fault in faults:
+        server.faults.put(fault)
+    return server
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
@@ -116,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_cm.emulator",
         description=_ABOUT,
-        epilog=f"{_GUIDE}\n{_seed_guide()}\n{_settings_guide()}",
+        epilog=f"{_GUIDE}\n{_FAULTS}{_kinds_guide()}\n{_seed_guide()}\n{_settings_guide()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -132,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--latency-ms", metavar="N", help="wait before each answer")
     add("--rate-limit", metavar="N", help="requests a minute for each token; more get a 429")
     add("--set", action="append", default=[], metavar="name=value", help="change a setting; may be repeated")
+    add("--fault", action="append", default=[], metavar="FAULT", help="have requests fail (see below); may be repeated")
     add("--host", default=LOOPBACK, help=f"address to listen on (default: {LOOPBACK})")
     add("--allow-remote", action="store_true", help="allow another --host, with random tokens")
     add("--quiet", action="store_true", help="print where it listens (and random tokens), and nothing more")
@@ -148,6 +170,17 @@ def _seed_guide() -> str:
     document = (seed.__doc__ or "").partition("::\n\n")[2]
     example = textwrap.indent(textwrap.dedent(document), "  ")
     return f"seed file (YAML or JSON; takes the place of the default tenants):\n{example}"
+
+
+def _kinds_guide() -> str:
+    lines = []
+    for name, (text, when, _) in {"429, 503, ...": ANY_STATUS, **KINDS}.items():
+        first = f"  {name:<15} "
+        shape = textwrap.TextWrapper(
+            110, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False
+        )
+        lines += shape.wrap(f"{text} ({when})")
+    return "\n".join(lines) + "\n"
 
 
 def _settings_guide() -> str:

@@ -60,7 +60,8 @@ class RequestLog:
 
     def _note(self, request: RecordedRequest, elapsed: float) -> None:
         who = request.token or "no known token"
-        line = f"{request.method} {request.path} -> {request.status} in {elapsed:.1f} ms ({who})"
+        fault = f" [fault: {request.fault}]" if request.fault else ""
+        line = f"{request.method} {request.path} -> {request.status} in {elapsed:.1f} ms ({who}){fault}"
         with contextlib.suppress(queue.Full):
             self._lines.put_nowait(line.translate(_CONTROL) + "\n")
 

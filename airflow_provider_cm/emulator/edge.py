@@ -2,8 +2,9 @@
 The ASGI layers around the API, from the wire inwards.
 
 :class:`Edge` notes each request and completes each answer; :class:`Gate` limits and delays; :class:`Router`
-finds the tenant, the token endpoint or the admin endpoint. Further layers go between the first two (see
-:func:`build`): there a request is already on record and tidied up, and nothing has been done about it yet.
+finds the tenant, the token endpoint or the admin endpoint. Between the first two is the layer that carries out
+faults, and further ones go there too (see :func:`build`): there a request is already tidied up, and nothing has been
+done about it yet.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ from airflow_provider_cm.emulator.admin import ADMIN_PATH, build_admin
 from airflow_provider_cm.emulator.answers import envelope
 from airflow_provider_cm.emulator.app import build_app
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.fault_layer import CLOSE, FaultLayer
 from airflow_provider_cm.emulator.records import RecordedRequest
+from airflow_provider_cm.emulator.state import serving
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.state import State
 
 Middleware = Callable[[ASGIApp], ASGIApp]
+
+# Where the server leaves the connection's transport in the scope's state, for faults that break it off.
+WIRE = "emulator.wire"
 
 _log = logging.getLogger(__name__)
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
@@ -45,14 +51,14 @@ def build(state: State, middleware: Sequence[Middleware] = ()) -> ASGIApp:
     Put the layers together.
 
     :param state: what is served.
-    :param middleware: ASGI layers to put inside the edge, the first one outermost. They find the tidied path in
+    :param middleware: ASGI layers to put inside the faults, the first one outermost. They find the tidied path in
         ``scope["path"]``, the tenant (or ``None``) in ``scope["emulator.tenant"]`` and the state in
         ``scope["emulator.state"]``.
     """
     app: ASGIApp = Gate(Router(), state)
     for wrap in reversed(middleware):
         app = wrap(app)
-    return Edge(app, state)
+    return Edge(FaultLayer(app, state), state)
 
 
 class Edge:
@@ -74,8 +80,13 @@ class Edge:
                 "emulator.state": self.state,
                 "emulator.tenant": tenant,
                 "emulator.waited": 0.0,
+                "emulator.number": 0 if path.startswith(ADMIN_PATH) else self.state.number(),
+                "emulator.grant": self.state.grant_in(Headers(scope=scope).get("authorization")),
+                "emulator.fault": None,
+                "emulator.timed": True,
             }
         )
+        serving.set(scope["emulator.number"] or None)
         body = await _read(receive)
         if body is None:
             self._note(scope, b"", 0, 0.0)
@@ -88,9 +99,16 @@ class Edge:
                 elapsed = (perf_counter() - started - scope["emulator.waited"]) * 1000
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Date", format_datetime(self.state.clock(), usegmt=True))
-                headers.setdefault("Server-Timing", f"total;dur={elapsed:.1f}")
+                if scope["emulator.timed"]:
+                    headers.setdefault("Server-Timing", f"total;dur={elapsed:.1f}")
                 # Before the answer leaves, so that whoever has it finds its request on record.
                 self._note(scope, body, message["status"], elapsed)
+            elif message["type"] == CLOSE:
+                if not answered:
+                    answered = True
+                    self._note(scope, body, 0, 0.0)
+                _hang_up(scope)
+                return
             await send(message)
 
         try:
@@ -100,13 +118,15 @@ class Edge:
             if not answered:
                 broken = envelope(ApiError(500, "500 Internal Server Error"))
                 await broken(scope, receive, send_completed)
+        if not answered:
+            self._note(scope, body, 0, 0.0)
 
     def _note(self, scope: Scope, body: bytes, status: int, elapsed: float) -> None:
         if scope["path"].startswith(ADMIN_PATH):
             return
         query = scope["query_string"].decode("latin-1")
         headers = Headers(raw=list(scope["headers"]))
-        tenant = scope["emulator.tenant"]
+        tenant, grant = scope["emulator.tenant"], scope["emulator.grant"]
         request = RecordedRequest(
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1") + (f"?{query}" if query else ""),
@@ -114,8 +134,10 @@ class Edge:
             body=body,
             status=status,
             tenant=tenant.path if tenant else "",
-            token=self.state.name_of_token(headers.get("authorization")),
+            token=grant.name if grant else None,
             at=self.state.clock(),
+            number=scope["emulator.number"],
+            fault=scope["emulator.fault"],
         )
         with self.state.lock:
             self.state.requests.append(request)
@@ -176,6 +198,12 @@ class Router:
 def tidy(raw_path: str) -> str:
     """Decode a path as the service does: ``%2F`` separates like ``/``, and repeated slashes count as one."""
     return unquote(_SLASHES.sub("/", _ENCODED_SLASH.sub("/", raw_path)))
+
+
+def _hang_up(scope: Scope) -> None:
+    transport = scope.get("state", {}).get(WIRE)
+    if transport is not None:
+        transport.close()
 
 
 def _tenant_path(path: str) -> bool:

@@ -7,7 +7,10 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator.faults import Fault
 
 Clock = Callable[[], datetime]
 
@@ -118,13 +121,24 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write that was carried out: what the source was before it, and after it."""
+    """
+    One write that was carried out.
+
+    :param at: when, by the emulator's clock.
+    :param tenant: path of the tenant.
+    :param action: what was done.
+    :param before: the whole source before it; ``None`` for a create.
+    :param after: the whole source after it; ``None`` for a delete.
+    :param request: number of the request that did it, as in :attr:`RecordedRequest.number`; ``None`` for what a test
+        did without one.
+    """
 
     at: datetime
     tenant: str
     action: Literal["create", "update", "delete"]
     before: Source | None
     after: Source | None
+    request: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +150,12 @@ class RecordedRequest:
     :param path: path and query, undecoded.
     :param headers: request headers; names are looked up in any case.
     :param body: the bytes sent.
-    :param status: HTTP status answered; 0 if the client left before it had sent its whole request.
+    :param status: HTTP status answered; 0 if there was no answer, because a fault kept it back or the client left.
     :param tenant: path of the tenant, ``/`` for the one at the root; empty for the token endpoint.
     :param token: name of the known token that was sent, if any.
     :param at: when the answer began, by the emulator's clock.
+    :param number: counts the requests as they arrived, from 1; the record is in the order of the answers.
+    :param fault: the fault that it met, if any.
     """
 
     method: str
@@ -150,6 +166,8 @@ class RecordedRequest:
     tenant: str
     token: str | None
     at: datetime
+    number: int = 0
+    fault: Fault | None = None
 
     @property
     def json(self) -> Any:

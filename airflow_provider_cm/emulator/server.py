@@ -5,20 +5,23 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from airflow_provider_cm.emulator.edge import Middleware, build
+from airflow_provider_cm.emulator.edge import WIRE, Middleware, build
 from airflow_provider_cm.emulator.handle import TenantHandle
 from airflow_provider_cm.emulator.records import Change, Clock, RecordedRequest, utc_now
 from airflow_provider_cm.emulator.state import State
 from airflow_provider_cm.emulator.storage import StateFile
 
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from airflow_provider_cm.emulator.faults import Faults
     from airflow_provider_cm.emulator.settings import Settings
 
 __all__ = ["LOOPBACK", "EmulatorServer", "TenantHandle"]
@@ -81,6 +84,7 @@ class EmulatorServer:
         config = uvicorn.Config(
             self._app,
             loop="asyncio",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -144,6 +148,11 @@ class EmulatorServer:
         with self.state.lock:
             return list(self.state.changes)
 
+    @property
+    def faults(self) -> Faults:
+        """The faults in force; :meth:`~airflow_provider_cm.emulator.faults.Faults.add` adds one."""
+        return self.state.faults
+
     def clear_requests(self) -> None:
         """Forget the requests so far."""
         with self.state.lock:
@@ -159,7 +168,7 @@ class EmulatorServer:
         return self.state.configure(**changes)
 
     def reset(self) -> None:
-        """Return to what the server was started with, settings and tokens included, and forget every request."""
+        """Return to the start, settings and tokens included and without faults, and forget every request."""
         self.state.reset()
 
     def replace_token(self, name: str, value: str) -> None:
@@ -195,6 +204,16 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's own, which shows each request the connection that it came over."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, WIRE: transport}
 
 
 class _Server(uvicorn.Server):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 from collections import deque
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.faults import Faults
 from airflow_provider_cm.emulator.records import (
     ROLES,
     Application,
@@ -31,6 +34,8 @@ API_SCOPE = "Ixp.ApiAccess"
 SCOPES = ("PM.User", "PM.User.Read", API_SCOPE)
 # Enough for any test; a server left running for weeks must not fill the memory.
 _MOST_KEPT = 100_000
+# The number of the request being served, for the record of changes; none outside a request.
+serving: ContextVar[int | None] = ContextVar("serving", default=None)
 
 
 class State:
@@ -55,6 +60,7 @@ class State:
         self.clock = clock
         self.on_change: Callable[[], None] | None = None
         self.on_request: Callable[[RecordedRequest, float], None] | None = None
+        self.faults = Faults(self.tenant)
         self.admin_token = secrets.token_urlsafe(24) if random_tokens else None
         self._initial_settings = settings or Settings()
         self._fill = fill or fill_default
@@ -65,12 +71,14 @@ class State:
         self.reset()
 
     def reset(self) -> None:
-        """Return to what the emulator was started with, and forget every request."""
+        """Return to what the emulator was started with, without faults, and forget every request."""
         with self.lock:
+            self.faults.clear()
             self.settings = self._initial_settings
             self.tenants: dict[str, Tenant] = {}
             self.requests: deque[RecordedRequest] = deque(maxlen=_MOST_KEPT)
             self.changes: deque[Change] = deque(maxlen=_MOST_KEPT)
+            self._numbers = itertools.count(1)
             self._sent: dict[str, deque[float]] = {}
             self._minted = 0
             self.grants: dict[str, Grant] = {}
@@ -120,7 +128,11 @@ class State:
             self.on_change()
 
     def _record_change(self, change: Change) -> None:
-        self.changes.append(change)
+        self.changes.append(replace(change, request=serving.get()))
+
+    def number(self) -> int:
+        """Give the next request its number."""
+        return next(self._numbers)
 
     # Tokens
 
@@ -146,6 +158,12 @@ class State:
         """Make a token invalid, as deleting it would."""
         with self.lock:
             del self.grants[self.grant_named(name).value]
+
+    def expire(self, name: str) -> None:
+        """Make a token expire now."""
+        with self.lock:
+            grant = self.grant_named(name)
+            self.grants[grant.value] = replace(grant, expires_at=self.clock())
 
     def replace_token(self, name: str, value: str) -> Grant:
         """Give a token another value, as its owner regenerating it would; the old value is refused from then on."""
@@ -190,12 +208,11 @@ class State:
             raise ApiError(401, "The token has expired", headers)
         return grant
 
-    def name_of_token(self, authorization: str | None) -> str | None:
-        """Tell which known token an Authorization header holds."""
+    def grant_in(self, authorization: str | None) -> Grant | None:
+        """Give the known token that an Authorization header holds, if it holds one."""
         value = bearer_value(authorization)
         with self.lock:
-            grant = self.grants.get(value) if value else None
-        return grant.name if grant else None
+            return self.grants.get(value) if value else None
 
     # Settings and limits
 
