@@ -57,10 +57,10 @@ class _SourcesOperator(BaseOperator):
         :raises CommsMiningRetryable: when trying again may help.
         """
         with task_errors():
-            return self.run_on(self.hook.sources)
+            return self._run_on(self.hook.sources)
 
     @abstractmethod
-    def run_on(self, sources: SourcesApi) -> Any:
+    def _run_on(self, sources: SourcesApi) -> Any:
         """Do the work with a client.
 
         :param sources: the client.
@@ -139,7 +139,7 @@ class CreateSourceOperator(_SourcesOperator):
         self.email_transform_tag = email_transform_tag
         self.if_exists = if_exists
 
-    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
         """Look, then create."""
         if_exists = values.choice(self.if_exists, "if_exists", IF_EXISTS)
         wanted = self._settings(*SETTABLE)
@@ -270,7 +270,7 @@ class UpdateSourceOperator(_SourcesOperator):
         self.email_transform_tag = email_transform_tag
         self.detach_bucket = detach_bucket
 
-    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
         """Send the update."""
         changes = self._settings(*self._CHANGEABLE)
         detach = values.boolean(self.detach_bucket, "detach_bucket")
@@ -307,7 +307,7 @@ class GetSourceOperator(_SourcesOperator):
         self.source_name = source_name
         self.source_id = source_id
 
-    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
         """Read the source."""
         address = values.source_address(self.project, self.source_name, self.source_id)
         return _read(sources, address).to_dict()
@@ -329,7 +329,7 @@ class ListSourcesOperator(_SourcesOperator):
         self.project = project
         self.name_pattern = name_pattern
 
-    def run_on(self, sources: SourcesApi) -> list[dict[str, Any]]:
+    def _run_on(self, sources: SourcesApi) -> list[dict[str, Any]]:
         """List the sources."""
         pattern = None if self.name_pattern is None else values.text(self.name_pattern, "name_pattern")
         if pattern == "":
@@ -383,7 +383,7 @@ class DeleteSourceOperator(_SourcesOperator):
         self.if_missing = if_missing
         self.only_if_empty = only_if_empty
 
-    def run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
         """Resolve the name where needed, look where asked, delete."""
         if_missing = values.choice(self.if_missing, "if_missing", IF_MISSING)
         only_if_empty = values.boolean(self.only_if_empty, "only_if_empty")

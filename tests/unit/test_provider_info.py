@@ -1,0 +1,122 @@
+"""What Airflow is told of the package, checked with Airflow's own schemas and by Airflow's own reader."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from airflow.providers_manager import ProvidersManager
+from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+import airflow_provider_cm
+from airflow_provider_cm.get_provider_info import get_provider_info
+from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+PACKAGE = Path(airflow_provider_cm.__path__[0])
+SCHEMAS = Path(airflow.__path__[0])
+DISTRIBUTION = "airflow-provider-cm"
+KINDS = ("hooks", "operators", "sensors", "triggers")
+
+
+def connection_type() -> dict[str, Any]:
+    (told,) = get_provider_info()["connection-types"]
+    assert isinstance(told, dict)
+    return told
+
+
+def test_it_keeps_to_airflows_schema() -> None:
+    schema = json.loads((SCHEMAS / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+    assert set(get_provider_info()) <= set(schema["properties"])
+
+
+def test_the_form_keeps_to_airflows_strict_schema() -> None:
+    # The schema of Airflow's own providers has rules for the form's fields, which the one above lacks.
+    schema = json.loads((SCHEMAS / "provider.yaml.schema.json").read_text())
+    jsonschema.validate([connection_type()], schema["properties"]["connection-types"])
+
+
+def test_it_names_the_distribution() -> None:
+    # Airflow refuses to start with a provider that does not.
+    assert get_provider_info()["package-name"] == importlib.metadata.metadata(DISTRIBUTION)["Name"] == DISTRIBUTION
+
+
+def test_the_entry_point_leads_to_it() -> None:
+    (point,) = importlib.metadata.distribution(DISTRIBUTION).entry_points.select(group="apache_airflow_provider")
+    assert point.load() is get_provider_info
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_module_is_listed_and_can_be_imported(kind: str) -> None:
+    (entry,) = get_provider_info()[kind]
+    assert entry["integration-name"] in {each["integration-name"] for each in get_provider_info()["integrations"]}
+    for name in entry["python-modules"]:
+        importlib.import_module(name)
+    # A module counts if it has something that a user would use: a class that Airflow's base class of that kind has.
+    base = {
+        "hooks": "BaseHook",
+        "operators": "BaseOperator",
+        "sensors": "BaseSensorOperator",
+        "triggers": "BaseTrigger",
+    }
+    usable = []
+    for each in pkgutil.iter_modules([str(PACKAGE / kind)]):
+        module = importlib.import_module(f"airflow_provider_cm.{kind}.{each.name}")
+        own = [item for item in vars(module).values() if getattr(item, "__module__", "") == module.__name__]
+        if any(base[kind] in {parent.__name__ for parent in getattr(item, "__mro__", ())} for item in own):
+            usable.append(module.__name__)
+    assert entry["python-modules"] == usable
+
+
+def test_the_hook_is_the_one_of_the_connection_type() -> None:
+    module, _, name = connection_type()["hook-class-name"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) is CommsMiningHook
+    assert connection_type()["connection-type"] == CommsMiningHook.conn_type == "comms_mining"
+    assert connection_type()["hook-name"] == CommsMiningHook.hook_name
+    assert CommsMiningHook.conn_name_attr == "comms_mining_conn_id"
+    assert CommsMiningHook.default_conn_name == CommsMiningHook().comms_mining_conn_id == "comms_mining_default"
+
+
+def test_airflow_reads_it() -> None:
+    provider = ProvidersManager().providers[DISTRIBUTION]
+    assert provider.version == airflow_provider_cm.__version__
+    assert provider.data["name"] == "UiPath Communications Mining"
+    hook = ProvidersManagerTaskRuntime().hooks["comms_mining"]
+    assert hook is not None
+    assert (hook.hook_class_name, hook.connection_id_attribute_name, hook.hook_name) == (
+        connection_type()["hook-class-name"],
+        "comms_mining_conn_id",
+        "UiPath Communications Mining",
+    )
+    assert hook.connection_testable
+
+
+def test_airflow_reads_the_form() -> None:
+    manager = ProvidersManager()
+    fields = manager.connection_form_widgets
+    ours = {info.field_name: info.field for info in fields.values() if info.hook_class_name.endswith("CommsMiningHook")}
+    assert list(ours) == list(connection_type()["conn-fields"])
+    assert ours["proxy"]["schema"]["format"] == "password"
+    behaviour = manager.field_behaviours["comms_mining"]
+    assert set(behaviour["hidden_fields"]) == {"schema", "port"}
+    assert behaviour["relabeling"]["password"] == "Developer token or App Secret"
+
+
+def test_it_imports_nothing() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import airflow_provider_cm.get_provider_info as g; "
+        "g.get_provider_info(); print(sorted(set(sys.modules) - before))"
+    )
+    # Without site, since packages may import things when Python starts.
+    command = [sys.executable, "-S", "-c", f"import __future__, typing; {code}"]
+    ended = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "['airflow_provider_cm', 'airflow_provider_cm.get_provider_info']"
