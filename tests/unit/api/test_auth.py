@@ -154,8 +154,22 @@ def test_without_a_reload_a_401_is_final(serve: Serve) -> None:
         session_to(server).request("GET", "sources")
 
 
+def _refuses_together(threads: int, good: str) -> Any:
+    """Hold each refusal back until all threads have asked, so that all of them come to renew."""
+    together = threading.Barrier(threads)
+    judge = _accepts(good)
+
+    def answer(request: Request) -> Step:
+        if request.headers["Authorization"] != f"Bearer {good}":
+            together.wait(5)
+        step: Step = judge(request)
+        return step
+
+    return answer
+
+
 def test_threads_that_were_refused_together_reload_once(serve: Serve) -> None:
-    server = serve(handler=_accepts(NEW_TOKEN))
+    server = serve(handler=_refuses_together(16, NEW_TOKEN))
     asked: list[int] = []
 
     def reload() -> str:
@@ -324,7 +338,7 @@ def test_a_401_with_fresh_tokens_too_is_final(serve: Serve, same_again: bool) ->
 
 def test_threads_that_were_refused_together_renew_once(serve: Serve) -> None:
     identity = serve(grant(), grant(SECOND_ACCESS_TOKEN))
-    session = session_to(serve(handler=_accepts(SECOND_ACCESS_TOKEN)), auth=credentials(identity))
+    session = session_to(serve(handler=_refuses_together(16, SECOND_ACCESS_TOKEN)), auth=credentials(identity))
     results = _in_threads(16, lambda: session.request("GET", "sources"))
     assert results == [{"status": "ok", "sources": []}] * 16
     assert len(identity.requests) == 2
