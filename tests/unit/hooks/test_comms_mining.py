@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, Connection, redact
 
 from airflow_provider_cm.api import (
@@ -19,9 +22,11 @@ from airflow_provider_cm.api import (
     TransportError,
 )
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-from tests.unit.api.server import Server, ok
+from tests.unit.api.server import STALL, Server, closed_port, ok
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_cm.emulator import EmulatorServer
     from tests.conftest import Connect
     from tests.unit.conftest import Sent
@@ -121,13 +126,11 @@ def test_attempts_and_time_are_those_of_the_connection(connect: Connect) -> None
     assert (retry.max_attempts, retry.max_seconds) == (5, 300)
 
 
-def test_a_timeout_of_the_connection_ends_a_slow_answer(
-    comms_mining_emulator: EmulatorServer, connect: Connect
-) -> None:
-    connect(extra={"read_timeout": 0.1, "max_attempts": 1})
-    comms_mining_emulator.configure(latency_ms=400)
-    with pytest.raises(TransportError, match="in time"):
-        CommsMiningHook().sources.list()
+def test_a_timeout_of_the_connection_ends_a_slow_answer(connect: Connect) -> None:
+    with Server([STALL]) as server:
+        connect(host=server.url, extra={"read_timeout": 0.1, "max_attempts": 1})
+        with pytest.raises(TransportError, match="in time"):
+            CommsMiningHook().sources.list()
 
 
 def test_a_proxy_of_the_connection_is_used(connect: Connect) -> None:
@@ -137,6 +140,44 @@ def test_a_proxy_of_the_connection_is_used(connect: Connect) -> None:
         )
         assert CommsMiningHook().sources.list() == []
     assert proxy.log == ["GET http://cm.corp/api/v1/sources"]
+
+
+def _hostile(monkeypatch: pytest.MonkeyPatch, folder: Path, host: str) -> None:
+    netrc = folder / "netrc"
+    netrc.write_text(f"machine {host} login somebody password else\ndefault login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(netrc))
+
+
+def test_a_hostile_environment_changes_neither_authorization_nor_proxy(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _hostile(monkeypatch, tmp_path, "cm.corp")
+    for name in ("http_proxy", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("no_proxy", "cm.corp")
+    with Server([ok(sources=[])]) as proxy:
+        connect(host="http://cm.corp", extra={"allow_http": True, "proxy": proxy.url, "max_attempts": 1})
+        assert CommsMiningHook().sources.list() == []
+    assert proxy.log == ["GET http://cm.corp/api/v1/sources"]
+    assert proxy.requests[0].headers["Authorization"] == "Bearer emulator-admin"
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_hostile_environment_does_not_change_whom_the_connection_trusts(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _hostile(monkeypatch, tmp_path, "127.0.0.1")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    for verify in (str(tmp_path / "ca.pem"), False):
+        with Server(itertools.repeat(ok(sources=[])), tls=context) as server:
+            connect(host=server.url, extra={"verify": verify, "max_attempts": 1})
+            assert CommsMiningHook().sources.list() == []
+        assert server.requests[0].headers["Authorization"] == "Bearer emulator-admin"
 
 
 def test_scopes_of_the_connection_are_asked_for(comms_mining_emulator: EmulatorServer, connect: Connect) -> None:
