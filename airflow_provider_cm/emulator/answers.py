@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from airflow_provider_cm.emulator.errors import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from fastapi import FastAPI, Request
+    from starlette.routing import BaseRoute
 
 
 class JsonResponse(JSONResponse):
@@ -42,9 +46,13 @@ def install_handlers(app: FastAPI) -> None:
         return envelope(error)
 
     @app.exception_handler(HTTPException)
-    async def route(_request: Request, error: HTTPException) -> JsonResponse:
+    async def route(request: Request, error: HTTPException) -> JsonResponse:
         message = f"{error.status_code} {HTTPStatus(error.status_code).phrase}"
-        return envelope(ApiError(error.status_code, message, error.headers))
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # Starlette names the methods of the first route with that path, and there is one for each method.
+            headers = {"Allow": ", ".join(sorted(_methods(request, app.routes)))}
+        return envelope(ApiError(error.status_code, message, headers))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JsonResponse:
@@ -55,3 +63,9 @@ def install_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def broken(_request: Request, _error: Exception) -> JsonResponse:
         return envelope(ApiError(500, "500 Internal Server Error"))
+
+
+def _methods(request: Request, routes: Iterable[BaseRoute]) -> Iterator[str]:
+    for route in routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            yield from route.methods or ()

@@ -213,6 +213,8 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
+        # Configured off as well, but whoever configures logging in the same process may turn it on again.
+        self.access_log = False
         self.app_state = {**self.app_state, WIRE: transport}
 
 

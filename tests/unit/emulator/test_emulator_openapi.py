@@ -1,0 +1,116 @@
+"""
+The OpenAPI document against the running server, by schemathesis: what the document promises is what happens.
+
+Repeatable by default; ``EMULATOR_EXAMPLES=500`` tries more for each operation, and ``EMULATOR_SEED=random`` others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.config import SchemathesisConfig
+
+from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator.app import build_app
+from airflow_provider_cm.emulator.openapi import document
+from tests.unit.emulator.conftest import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TENANT = "/acme/dev/reinfer_"
+HEADERS = {"Authorization": "Bearer emulator-admin"}
+WELL_FORMED = {"project": "[A-Za-z0-9]{1,256}", "name": "[A-Za-z0-9]{1,256}", "source_id": "[0-9a-f]{16}"}
+EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "4"))
+REPEATABLE = os.environ.get("EMULATOR_SEED") != "random"
+LENIENT = Settings(
+    shapes="docs",
+    duplicate_put="upsert",
+    null_field="ignore",
+    unknown_field="ignore",
+    unknown_bucket="accept",
+    language_on_update="accept",
+    missing_project_list="empty",
+    delete_missing=200,
+    invalid_name=404,
+    max_title=3,
+)
+
+
+def _schema(behaviour: Settings) -> Any:
+    config = {
+        "generation": {"mode": "all", "max-examples": EXAMPLES, "deterministic": REPEATABLE, "database": "none"},
+        # A well-formed value can still be none, such as the id of a bucket that is not there.
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "403", "404", "409", "422"]}},
+    }
+    described = document(build_app().routes, behaviour, TENANT)
+    return schemathesis.openapi.from_dict(described, config=SchemathesisConfig.from_dict(config))
+
+
+# Made before the tests are collected, since there is to be one for each operation. That it is also what the server
+# shows is tested below.
+strict, lenient = _schema(Settings()), _schema(LENIENT)
+tries = settings(
+    max_examples=EXAMPLES, derandomize=REPEATABLE, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmulatorServer]:
+    with EmulatorServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def _call(case: schemathesis.Case, server: EmulatorServer, session: requests.Session) -> None:
+    tenant = server.tenant(TENANT)
+    if "sources" in case.path:
+        # A made-up name is hardly ever one that is there: have a source, and aim at it.
+        source = tenant.source("acme-dev", "inbox") or tenant.add_source("acme-dev", "inbox")
+        there = {"project": "acme-dev", "name": "inbox", "source_id": source["id"]}
+        for name, value in case.path_parameters.items():
+            if re.fullmatch(WELL_FORMED[name], str(value)):
+                case.path_parameters[name] = there[name]
+    case.call_and_validate(base_url=server.tenant(TENANT).endpoint, session=session, headers=HEADERS)
+
+
+@strict.parametrize()
+@tries
+def test_any_request(case: schemathesis.Case, server: EmulatorServer, session: requests.Session) -> None:
+    if server.settings != Settings():
+        server.configure(**Settings().model_dump())
+    _call(case, server, session)
+
+
+@lenient.include(path_regex="sources").parametrize()
+@tries
+def test_any_request_of_sources_under_other_settings(
+    case: schemathesis.Case, server: EmulatorServer, session: requests.Session
+) -> None:
+    if server.settings != LENIENT:
+        server.configure(**LENIENT.model_dump())
+    _call(case, server, session)
+
+
+@pytest.mark.parametrize("behaviour", [Settings(), LENIENT])
+def test_the_server_shows_the_document_that_was_tested(server: EmulatorServer, behaviour: Settings) -> None:
+    server.configure(**behaviour.model_dump())
+    shown = Caller(server.tenant(TENANT).endpoint, None)("GET", "/openapi.json").json()
+    assert shown == document(build_app().routes, behaviour, TENANT)
+
+
+def test_a_wrong_method_names_all_right_ones(server: EmulatorServer) -> None:
+    answer = Caller(server.url)("PATCH", "/api/v1/sources/acme-dev/inbox")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST, PUT")
