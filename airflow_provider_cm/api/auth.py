@@ -180,14 +180,14 @@ _cells: dict[tuple[str, ...], _Cell] = {}
 _cells_lock = threading.Lock()
 
 
-def _forget_cells() -> None:
-    """After a fork another thread's lock would stay locked for ever in the child."""
+def forget_tokens() -> None:
+    """Forget the tokens of this process, as after a fork: another thread's lock would stay locked in the child."""
     global _cells_lock  # noqa: PLW0603  # the one way to replace a lock that may be held
     _cells_lock = threading.Lock()
     _cells.clear()
 
 
-os.register_at_fork(after_in_child=_forget_cells)
+os.register_at_fork(after_in_child=forget_tokens)
 
 
 class ClientCredentials(Auth):

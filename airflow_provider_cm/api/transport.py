@@ -169,7 +169,8 @@ class Transport:
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
+        # A child process must not speak on connections that its parent still uses.
+        if session is None or self._local.pid != os.getpid():
             session = _Session()
             session.trust_env = False  # the environment is asked here, by _verification and _route
             session.headers["User-Agent"] = self._user_agent
@@ -177,7 +178,7 @@ class Transport:
             adapter = _DeadlineAdapter(pool_connections=2, pool_maxsize=1)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
-            self._local.session = session
+            self._local.session, self._local.pid = session, os.getpid()
         return session
 
     def _verification(self) -> bool | str:

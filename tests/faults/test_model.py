@@ -1,0 +1,54 @@
+"""The state machine of :mod:`tests.faults.machine`, short in ``make test``, long in ``make test-faults``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from airflow_provider_cm.emulator import EmulatorServer
+from tests.faults.machine import Clients, Tally, VirtualTime, World
+from tests.faults.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "30"))
+STEPS = int(os.environ.get("FAULT_STEPS", "20"))
+REPORT = os.environ.get("FAULT_REPORT")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    virtual = VirtualTime()
+    with EmulatorServer(clock=virtual.now) as server, FaultProxy(int(server.url.rsplit(":", 1)[1])) as proxy:
+        yield World(virtual, server, proxy, Tally())
+
+
+def test_what_is_reported_is_what_the_server_holds(world: World) -> None:
+    class Machine(Clients):
+        pass
+
+    Machine.world = world
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+        ),
+    )
+    tally = world.tally
+    assert sum(tally.operations.values()) >= EXAMPLES * STEPS / 2
+    assert set(tally.operations) == {"create", "update", "delete", "get", "list"}
+    if REPORT:
+        Path(REPORT).write_text(json.dumps(tally.to_dict()))
