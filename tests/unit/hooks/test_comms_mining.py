@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import ssl
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -128,9 +129,11 @@ def test_attempts_and_time_are_those_of_the_connection(connect: Connect) -> None
 
 def test_a_timeout_of_the_connection_ends_a_slow_answer(connect: Connect) -> None:
     with Server([STALL]) as server:
-        connect(host=server.url, extra={"read_timeout": 0.1, "max_attempts": 1})
+        connect(host=server.url, extra={"read_timeout": 0.1, "max_attempts": 1, "max_retry_seconds": 10})
+        started = time.monotonic()
         with pytest.raises(TransportError, match="in time"):
             CommsMiningHook().sources.list()
+    assert time.monotonic() - started < 5
 
 
 def test_a_proxy_of_the_connection_is_used(connect: Connect) -> None:
@@ -178,6 +181,23 @@ def test_a_hostile_environment_does_not_change_whom_the_connection_trusts(
             connect(host=server.url, extra={"verify": verify, "max_attempts": 1})
             assert CommsMiningHook().sources.list() == []
         assert server.requests[0].headers["Authorization"] == "Bearer emulator-admin"
+
+
+def test_the_client_certificate_of_the_connection_is_shown(connect: Connect, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("me.example.com").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    extra = {"verify": str(tmp_path / "ca.pem"), "max_attempts": 1}
+    with Server(itertools.repeat(ok(sources=[])), tls=context) as server:
+        connect(host=server.url, extra=extra)
+        with pytest.raises(TransportError):
+            CommsMiningHook().sources.list()
+        connect(host=server.url, extra={**extra, "client_cert": str(tmp_path / "me.pem")})
+        assert CommsMiningHook().sources.list() == []
 
 
 def test_scopes_of_the_connection_are_asked_for(comms_mining_emulator: EmulatorServer, connect: Connect) -> None:

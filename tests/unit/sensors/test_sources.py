@@ -47,7 +47,7 @@ PATH = "sources/acme-dev/inbox"
 
 
 def sensor(**arguments: Any) -> SourceSensor:
-    return SourceSensor(task_id="t", **{"deferrable": False, **arguments})
+    return SourceSensor(task_id="t", **{"deferrable": False, "poke_interval": 0.01, "timeout": 2, **arguments})
 
 
 def poke(**arguments: Any) -> Any:
