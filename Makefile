@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .cache/bootstrap/bin/uv)
 BOOTSTRAP := $(filter .cache/bootstrap/bin/uv,$(UV))
 
-.PHONY: help setup demo test lint format e2e constraints clean
+.PHONY: help setup demo test test-faults lint format e2e constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to run
@@ -43,6 +43,9 @@ test: setup ## unit and integration tests
 
 e2e: setup ## tests with a real Airflow scheduler and triggerer
 	@$(BIN)/python -m pytest -m e2e tests/e2e
+
+test-faults: setup ## 20,000 random calls under faults, against the server's own record; writes docs/reliability.md
+	@$(BIN)/python scripts/test_faults.py
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

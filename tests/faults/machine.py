@@ -110,7 +110,7 @@ class Moment:
     states: list[Held | None]
     own: list[Change]
     seen: list[Seen]
-    virtual_seconds: float
+    refused: int
 
     def met_another(self) -> bool:
         """Whether there was ever a source that this call had not created, or one that a rival had changed since."""
@@ -380,7 +380,8 @@ class Clients(RuleBasedStateMachine):
             [first_state, *(change.after for change in mine)],
             [change for change in changes if not any(change is each for each in rivals)],
             list(world.proxy.seen),
-            seconds,
+            # While the server is down, attempts are spent that the proxy does not see.
+            MAX_ATTEMPTS if down else 0,
         )
         self.known_ids += [change.after.id for change in changes if change.after is not None]
         self.count(kind, error, moment, down)
@@ -450,8 +451,9 @@ class Clients(RuleBasedStateMachine):
             assert not doubtful, f"a write was repeated without reading back in between: {seen}"
             doubtful = each.wire is not Wire.PASS or leaves_doubt(each)
         if isinstance(error, OutcomeUnknownError):
-            unsettled = [each for each in seen if each.wire is not Wire.PASS or each.fault]
-            assert unsettled, "the outcome is called unknown, but nothing was in the way"
+            failed = [each for each in moment.seen if failed_exchange(each)]
+            spent = len(failed) + moment.refused >= MAX_ATTEMPTS
+            assert spent or refuses_reading(moment.seen[-1]), f"the outcome is called unknown too early: {moment.seen}"
 
     def count(self, kind: str, error: CommsMiningError | None, moment: Moment, down: bool) -> None:
         tally = self.world.tally
@@ -461,6 +463,16 @@ class Clients(RuleBasedStateMachine):
         tally.faults.update(each.wire.value for each in moment.seen if each.wire is not Wire.PASS)
         tally.faults.update(f"answer: {each.fault}" for each in moment.seen if each.fault)
         tally.faults.update(["refused"] if down else [])
+
+
+def failed_exchange(seen: Seen) -> bool:
+    return seen.wire is not Wire.PASS or seen.status is None or seen.status >= 400 or seen.fault is not None
+
+
+def refuses_reading(seen: Seen) -> bool:
+    """Whether a read was answered in a way that waiting does not mend."""
+    final = {"wrong-envelope", "html", "redirect", "quota", "401", "expired-token"}
+    return "identity_" in seen.path or (seen.method == "GET" and seen.fault in final)
 
 
 def leaves_doubt(seen: Seen) -> bool:
