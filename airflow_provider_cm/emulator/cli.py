@@ -56,6 +56,9 @@ admin endpoint (open on 127.0.0.1, otherwise it needs the admin token):
   POST /_emulator/reset                    back to the start
 
 Each tenant describes its API in <tenant>/openapi.json.
+
+To learn what a real service does, and get it as settings:
+  python -m airflow_provider_cm.emulator.probe --help
 """
 
 _FAULTS = """\

@@ -29,6 +29,8 @@ ID_PATTERN = r"^[0-9a-f]{16}$"
 # The one valid tag seen in public is generic.0.CONVKER5; a guess at the family it belongs to.
 TRANSFORM_TAG = re.compile(r"[a-z0-9_-]+\.[0-9]+\.[A-Z0-9]{8}")
 
+_NEVER: Schema = {"not": {}}
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "boolean": (bool,),
@@ -53,6 +55,9 @@ def source_schema(settings: Settings, *, update: bool) -> Schema:
         fields["_kind"] = text
     if not update or settings.language_on_update != "refuse":
         fields["language"] = {"type": "string", "enum": list(settings.languages)}
+    elif settings.unknown_field == "ignore":
+        # Left out, it would be one of the unknown keys, and pass.
+        fields["language"] = _NEVER
     return _wrapped("source", fields, settings)
 
 
@@ -86,7 +91,7 @@ def statistics_schema(settings: Settings) -> Schema:
 
 def _wrapped(key: str, fields: Schema, settings: Settings) -> Schema:
     if settings.null_field == "ignore":
-        fields = {name: _nullable(rule) for name, rule in fields.items()}
+        fields = {name: rule if rule is _NEVER else _nullable(rule) for name, rule in fields.items()}
     more = settings.unknown_field == "ignore"
     inner = {"type": "object", "properties": fields, "additionalProperties": more}
     return {"type": "object", "properties": {key: inner}, "required": [key], "additionalProperties": more}
@@ -187,8 +192,9 @@ def _check_object(value: dict[str, object], schema: Schema, where: str) -> None:
     for name in schema.get("required", ()):
         if name not in value:
             _fail(f"'{name}' is a required property", where)
-    unknown = [_show(name) for name in value if name not in known]
-    if unknown and not schema["additionalProperties"]:
+    more = schema["additionalProperties"]
+    unknown = [_show(name) for name in value if (known[name] is _NEVER if name in known else not more)]
+    if unknown:
         verb = "was" if len(unknown) == 1 else "were"
         _fail(f"Additional properties are not allowed ({', '.join(unknown)} {verb} unexpected)", where)
     for name, rule in known.items():

@@ -74,7 +74,7 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def _call(case: schemathesis.Case, server: EmulatorServer, session: requests.Session) -> None:
+def _call(case: schemathesis.Case[Any], server: EmulatorServer, session: requests.Session) -> None:
     tenant = server.tenant(TENANT)
     if "sources" in case.path:
         # A made-up name is hardly ever one that is there: have a source, and aim at it.
@@ -86,18 +86,18 @@ def _call(case: schemathesis.Case, server: EmulatorServer, session: requests.Ses
     case.call_and_validate(base_url=server.tenant(TENANT).endpoint, session=session, headers=HEADERS)
 
 
-@strict.parametrize()
+@strict.parametrize()  # type: ignore[untyped-decorator]
 @tries
-def test_any_request(case: schemathesis.Case, server: EmulatorServer, session: requests.Session) -> None:
+def test_any_request(case: schemathesis.Case[Any], server: EmulatorServer, session: requests.Session) -> None:
     if server.settings != Settings():
         server.configure(**Settings().model_dump())
     _call(case, server, session)
 
 
-@lenient.include(path_regex="sources").parametrize()
+@lenient.include(path_regex="sources").parametrize()  # type: ignore[untyped-decorator]
 @tries
 def test_any_request_of_sources_under_other_settings(
-    case: schemathesis.Case, server: EmulatorServer, session: requests.Session
+    case: schemathesis.Case[Any], server: EmulatorServer, session: requests.Session
 ) -> None:
     if server.settings != LENIENT:
         server.configure(**LENIENT.model_dump())

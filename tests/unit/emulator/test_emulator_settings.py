@@ -71,6 +71,15 @@ def test_unknown_field(comms_mining_emulator: EmulatorServer, api: Caller) -> No
     assert "tittle" not in api.create(tittle="x")
 
 
+def test_a_language_that_is_refused_is_no_unknown_field(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
+    comms_mining_emulator.configure(unknown_field="ignore", null_field="ignore", language_on_update="refuse")
+    api.create(language="de", tittle="x")
+    assert api.update(tittle="x").status_code == 200
+    for language in ("en", None):
+        answer = api.update(language=language)
+        assert (answer.status_code, "('language' was unexpected)" in answer.json()["message"]) == (400, True)
+
+
 @pytest.mark.parametrize("status", [400, 404, 422])
 def test_unknown_bucket(comms_mining_emulator: EmulatorServer, api: Caller, status: int) -> None:
     comms_mining_emulator.configure(unknown_bucket=status)

@@ -1,0 +1,206 @@
+"""The probe's way to the API: one request at a time, patient, and stopped between two requests only."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import requests
+
+from airflow_provider_cm.emulator.probe.credentials import Bearer, DeniedError, TroubleError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_cm.emulator.probe.credentials import Credentials
+
+_ATTEMPTS = 4
+_LONGEST_WAIT = 300.0
+_LONGEST_ANSWER = 120.0
+_MOST_BYTES = 32 * 1024 * 1024
+_USER_AGENT = "airflow-provider-cm-probe"
+
+
+class StoppedError(Exception):
+    """The user wants it to end."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of the API that has the API's shape."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a success."""
+        return self.status < 300
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The source it holds; empty if it holds none."""
+        found = self.body.get("source")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """The sources it lists."""
+        found = self.body.get("sources")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    def __str__(self) -> str:
+        """Say what came, in a few words, with whatever a server may put into a message made harmless."""
+        message = self.body.get("message")
+        return f"{self.status}" + (f" {clean(message)!r}" if isinstance(message, str) else "")
+
+
+def clean(text: str) -> str:
+    """Make a server's text fit to print: one line, no control characters, not long."""
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    return shown if len(shown) <= 160 else shown[:157] + "..."
+
+
+class Client:
+    """
+    Calls one endpoint.
+
+    :param endpoint: base URL, without ``/api``.
+    :param credentials: the token to send.
+    :param pause: seconds between two requests.
+    :param backoff: seconds before the first repetition after trouble; doubled each time.
+    """
+
+    def __init__(self, endpoint: str, credentials: Credentials, *, pause: float = 0.0, backoff: float = 1.0) -> None:
+        self.endpoint = endpoint
+        self.credentials = credentials
+        self.requests = 0
+        self.stop = threading.Event()
+        self.cleaning = False
+        self.timestamps: set[str] = set()
+        self._pause = pause
+        self.backoff = backoff
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = _USER_AGENT
+
+    def call(self, method: str, *path: str, body: object = None, token: str | None = None) -> Reply:
+        """
+        Send a request and give the answer, whatever its status.
+
+        Requests that were put off (429) are repeated, and so is what only reads after trouble. A write after trouble
+        is not, since nobody knows what became of it.
+
+        :param path: segments after ``/api/v1/sources``.
+        :param body: sent as JSON.
+        :param token: another token than the credentials'.
+        :raises TroubleError: there is no answer to go by.
+        :raises DeniedError: the credentials are refused.
+        :raises StoppedError: the user wants it to end.
+        """
+        for attempt in range(_ATTEMPTS):
+            last = attempt == _ATTEMPTS - 1
+            try:
+                reply = self._send(method, path, body, token)
+            except TroubleError:
+                if method != "GET" or last:
+                    raise
+                self._wait(self.backoff * 2**attempt)
+                continue
+            if reply.status == 429 and not last:
+                self._wait(_retry_after(reply.headers, self.backoff * 2**attempt))
+            elif reply.status == 429:
+                raise TroubleError(f"{method} was put off {_ATTEMPTS} times: {reply}")
+            elif reply.status == 401 and token is None:
+                if last or not self.credentials.renew():
+                    raise DeniedError(f"the token is refused: {reply}")
+            else:
+                self._note(reply)
+                return reply
+        raise TroubleError(f"{method} found no end")
+
+    def rest(self, seconds: float) -> None:
+        """Let some time pass."""
+        self._wait(seconds)
+
+    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None) -> Reply:
+        if self.requests:
+            self._wait(self._pause)
+        if self.stop.is_set() and not self.cleaning:
+            raise StoppedError
+        auth = Bearer(self.credentials.token() if token is None else token)
+        url = "/".join([f"{self.endpoint}/api/v1/sources", *(quote(part, safe=":") for part in path)])
+        self.requests += 1
+        try:
+            with self._session.request(
+                method, url, json=body, auth=auth, timeout=(10, 60), allow_redirects=False, stream=True
+            ) as answer:
+                raw = _read(answer)
+        except requests.RequestException as error:
+            raise TroubleError(f"{method} was not answered: {type(error).__name__}") from None
+        return _reply(answer, raw)
+
+    def _wait(self, seconds: float) -> None:
+        if self.cleaning:
+            time.sleep(seconds)
+        elif self.stop.wait(seconds):
+            raise StoppedError
+
+    def _note(self, reply: Reply) -> None:
+        for source in (reply.source, *reply.sources):
+            for name in ("created_at", "updated_at"):
+                if isinstance(source.get(name), str):
+                    self.timestamps.add(source[name])
+
+
+def _read(answer: requests.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    deadline = time.monotonic() + _LONGEST_ANSWER
+    for part in answer.iter_content(65536):
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_BYTES:
+            raise TroubleError(f"an answer of more than {_MOST_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TroubleError(f"an answer that took more than {_LONGEST_ANSWER:.0f} s")
+    return b"".join(parts)
+
+
+def _reply(answer: requests.Response, raw: bytes) -> Reply:
+    status = answer.status_code
+    if status >= 500 or status in (408, 425):
+        raise TroubleError(f"it answered {status}")
+    if 300 <= status < 400:
+        raise TroubleError(f"it answered {status}, a redirect, which is not followed")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        if status == 429:
+            return Reply(status, {}, answer.headers)
+        raise TroubleError(f"it answered {status} and no JSON") from None
+    expected = "ok" if status < 300 else "error"
+    if not isinstance(body, dict) or body.get("status") != expected:
+        raise TroubleError(f"it answered {status} with an envelope that does not say {expected!r}")
+    return Reply(status, body, answer.headers)
+
+
+def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
+    text = headers.get("Retry-After", "")
+    if text.strip().isdecimal():
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return otherwise
+        seconds = max(0.0, (moment - datetime.now(UTC if moment.tzinfo else None)).total_seconds())
+    if seconds > _LONGEST_WAIT:
+        raise TroubleError(f"it wants to be left alone for {seconds:.0f} s")
+    return seconds

@@ -1,0 +1,175 @@
+"""The probe's own sources: made under a random prefix, remembered before they are sent for, and deleted again."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cm.emulator.probe.client import StoppedError
+from airflow_provider_cm.emulator.probe.credentials import DeniedError, TroubleError
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator.probe.client import Client, Reply
+
+Json = dict[str, Any]
+Place = tuple[str, str]
+
+_LOOKS = 3
+
+
+class UnsettledError(Exception):
+    """A question has no answer; the message says why."""
+
+
+class Lab:
+    """
+    Creates, changes and deletes sources, its own only.
+
+    :param client: the way to the API.
+    :param project: the scratch project.
+    """
+
+    def __init__(self, client: Client, project: str) -> None:
+        self.client = client
+        self.project = project
+        self.prefix = f"probe-{secrets.token_hex(8)}"
+        self.absent_project = f"{self.prefix}-no-such-project"
+        # What the questions may use: a second token, languages to try, and those found to be accepted.
+        self.viewer_token: str | None = None
+        self.languages: tuple[str, ...] = ()
+        self.accepted_languages: tuple[str, ...] = ()
+        self.left_projects: list[str] = []
+        self._count = 0
+        self._bench: dict[str, Any] | None = None
+        # Every place that a source was asked for in, those whose request was not answered, what exists, what did.
+        self._places: set[Place] = set()
+        self._unanswered: set[Place] = set()
+        self._made: dict[str, Place] = {}
+        self._gone: set[str] = set()
+        self._stubborn: set[str] = set()
+
+    def name(self, suffix: str = "") -> str:
+        """Make up a name that nobody has."""
+        self._count += 1
+        return f"{self.prefix}-{self._count}{suffix}"
+
+    def put(self, name: str, fields: Json, *, project: str | None = None, token: str | None = None) -> Reply:
+        """Send a create, and keep in mind what it may make."""
+        place = (project or self.project, name)
+        self._places.add(place)
+        self._unanswered.add(place)
+        try:
+            reply = self.client.call("PUT", *place, body={"source": fields}, token=token)
+        except StoppedError:
+            # Nothing is in flight.
+            self._unanswered.discard(place)
+            raise
+        self._unanswered.discard(place)
+        if reply.ok and isinstance(reply.source.get("id"), str):
+            self._made[reply.source["id"]] = place
+        return reply
+
+    def create(self, **fields: Any) -> Json:
+        """Create a source to try something on."""
+        reply = self.put(self.name(), fields)
+        if not reply.ok or not reply.source.get("id"):
+            raise UnsettledError(f"a source could not be created: {reply}")
+        return reply.source
+
+    def bench(self) -> Json:
+        """Give the source that the questions about updates share, as it was when it was created with nothing said."""
+        if self._bench is None:
+            self._bench = self.create()
+        return self._bench
+
+    def update(self, source: Json, fields: Json) -> Reply:
+        """Send an update of one of its own sources."""
+        return self.client.call("POST", self.project, source["name"], body={"source": fields})
+
+    def read(self, source: Json) -> Json:
+        """Read one of its own sources by id."""
+        reply = self.client.call("GET", f"id:{source['id']}")
+        if not reply.ok:
+            raise UnsettledError(f"a source that was created could not be read: {reply}")
+        return reply.source
+
+    def delete(self, source_id: str) -> Reply:
+        """Delete one of its own sources, or try to once more."""
+        if source_id not in self._made and source_id not in self._gone:
+            raise ValueError("that source is not the probe's")
+        reply = self.client.call("DELETE", f"id:{source_id}")
+        if reply.ok or reply.status == 404:
+            self._made.pop(source_id, None)
+            self._gone.add(source_id)
+        return reply
+
+    def tidy(self, *, keep_bench: bool) -> None:
+        """Delete what the last question made; what can't be deleted now is left to :meth:`clean`."""
+        kept = self._bench["id"] if self._bench and keep_bench else None
+        if kept is None:
+            self._bench = None
+        for source_id in [each for each in self._made if each != kept and each not in self._stubborn]:
+            try:
+                self.delete(source_id)
+            except TroubleError:
+                self._stubborn.add(source_id)
+
+    def clean(self) -> tuple[list[str], list[str]]:
+        """
+        Delete all that it made, and look for what may have been made without an answer.
+
+        :return: what is left, and what can't be known.
+        """
+        self._bench = None
+        try:
+            # Also what a server made although its answer said otherwise.
+            self._adopt(self.client.call("GET", self.project).sources if self._places else [])
+        except (TroubleError, DeniedError):
+            self._unanswered |= self._places
+        unsure = [text for place in sorted(self._unanswered) if (text := self._look(place))]
+        left = [text for source_id in list(self._made) if (text := self._remove(source_id))]
+        left += [f"{project}: a project that the service made by itself" for project in self.left_projects]
+        return left, unsure
+
+    def _adopt(self, sources: list[Json]) -> None:
+        # Only names that were made up here, and asked for: nobody else has them.
+        folded = {_folded(place): place for place in self._places}
+        for source in sources:
+            shown = str(source.get("owner")), str(source.get("name"))
+            place = shown if shown in self._places else folded.get(_folded(shown))
+            if place and isinstance(source.get("id"), str):
+                self._made[source["id"]] = place
+                self._unanswered.discard(place)
+
+    def _look(self, place: Place) -> str | None:
+        why = "its creation was not answered, and it was not there afterwards"
+        for look in range(_LOOKS):
+            self.client.rest(0.3 * look * self.client.backoff)
+            try:
+                reply = self.client.call("GET", *place)
+            except (TroubleError, DeniedError) as error:
+                why = f"nobody knows whether it was created: {error}"
+                continue
+            self._adopt([reply.source] if reply.ok else [])
+            if place in self._made.values():
+                return None
+        return f"{'/'.join(place)}: {why}"
+
+    def _remove(self, source_id: str) -> str | None:
+        place = "/".join(self._made[source_id])
+        why = ""
+        for attempt in range(_LOOKS):
+            self.client.rest(0.3 * attempt * self.client.backoff)
+            try:
+                reply = self.delete(source_id)
+            except (TroubleError, DeniedError) as error:
+                why = str(error)
+                continue
+            if reply.ok or reply.status == 404:
+                return None
+            why = str(reply)
+        return f"{place} (id {source_id}): it can't be deleted: {why}"
+
+
+def _folded(place: Place) -> Place:
+    return place[0].lower(), place[1].lower()

@@ -1,0 +1,112 @@
+"""One run of the probe: ask everything, whatever happens clean up, and report."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from airflow_provider_cm.emulator.probe.client import Client, StoppedError
+from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, DeniedError, TroubleError
+from airflow_provider_cm.emulator.probe.lab import Lab, UnsettledError
+from airflow_provider_cm.emulator.probe.questions import QUESTIONS, Answer, Ask
+from airflow_provider_cm.emulator.probe.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TRIES = 3
+
+
+class Run:
+    """
+    Asks the questions, one after the other.
+
+    :param client: the way to the API.
+    :param lab: where to try things out.
+    :param tell: is told what is being done.
+    """
+
+    def __init__(self, client: Client, lab: Lab, tell: Callable[[str], None]) -> None:
+        self._client = client
+        self._lab = lab
+        self._tell = tell
+        self.report = Report(client.endpoint, lab.project, lab.prefix)
+
+    def go(self) -> Report:
+        """Do it; whatever happens, what was created is deleted."""
+        try:
+            self._check_project()
+            for name, ask in {**QUESTIONS, **self._about_tokens()}.items():
+                self._settle(name, ask)
+            self._look_at_a_wrong_token()
+        except StoppedError:
+            self.report.stopped = "it was interrupted"
+        except (DeniedError, TroubleError) as error:
+            self.report.stopped = str(error)
+        except BaseException as error:
+            self.report.stopped = type(error).__name__
+            raise
+        finally:
+            self._tell("cleaning up")
+            self._client.cleaning = True
+            self.report.left, self.report.unsure = self._lab.clean()
+            self.report.requests = self._client.requests + getattr(self._client.credentials, "requests", 0)
+            self.report.complete()
+        return self.report
+
+    def _check_project(self) -> None:
+        reply = self._client.call("GET", self._lab.project)
+        if not reply.ok:
+            raise DeniedError(f"the project '{self._lab.project}' can't be listed: {reply}")
+        timing = reply.headers.get("Server-Timing")
+        self.report.observed["Server-Timing"] = "not sent" if timing is None else f"sent, such as {timing[:60]!r}"
+
+    def _settle(self, name: str, ask: Ask) -> None:
+        self._tell(name)
+        for attempt in range(_TRIES):
+            keep = True
+            try:
+                value, evidence = ask(self._lab)
+            except UnsettledError as reason:
+                self.report.unsettled[name] = str(reason)
+            except TroubleError as trouble:
+                # What it tried may stand half done: ask again, with other sources.
+                keep = False
+                self.report.unsettled[name] = f"after {attempt + 1} tries: {trouble}"
+                continue
+            else:
+                self.report.unsettled.pop(name, None)
+                self.report.settings[name] = value
+                self.report.evidence[name] = evidence
+            finally:
+                self._lab.tidy(keep_bench=keep)
+            return
+
+    def _look_at_a_wrong_token(self) -> None:
+        self._tell("a wrong token")
+        reply = self._client.call("GET", self._lab.project, token=f"probe-{secrets.token_hex(16)}")
+        challenge = reply.headers.get("WWW-Authenticate")
+        shown = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
+        self.report.observed["a wrong token"] = f"{reply}, {shown}"
+
+    def _about_tokens(self) -> dict[str, Ask]:
+        credentials = self._client.credentials
+        if not isinstance(credentials, ClientCredentials):
+            return {"token_lifetime": _needs_application, "invalid_client": _needs_application}
+
+        def token_lifetime(_: Lab) -> Answer:
+            if credentials.lifetime is None:
+                raise UnsettledError("the token endpoint does not say")
+            return credentials.lifetime, "expires_in of the token endpoint's answer"
+
+        def invalid_client(_: Lab) -> Answer:
+            status = credentials.refusal()
+            if status not in (400, 401):
+                raise UnsettledError(f"a wrong secret answered {status}")
+            return status, f"a wrong secret answered {status}"
+
+        return {"token_lifetime": token_lifetime, "invalid_client": invalid_client}
+
+
+def _needs_application(_: Lab) -> Answer:
+    raise UnsettledError("needs an external application (--app-id)")
