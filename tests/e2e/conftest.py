@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer
+from tests.faults.proxy import FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,17 +29,53 @@ TENANT = "/acme/dev/reinfer_"
 PARALLELISM = 2
 
 
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+
 class RealAirflow:
     """A running Airflow, read and steered through its REST API only.
 
     :param url: of the API server.
+    :param env: environment of its components.
     :param log: file that all components write to.
     """
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, env: dict[str, str], log: Path) -> None:
         self.url = url
         self.log = log
+        self._env = env
         self._session = requests.Session()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, component: str) -> None:
+        """Start a component in a process group of its own."""
+        with self.log.open("a") as output:
+            self._processes[component] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", component],
+                env=self._env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, component: str) -> None:
+        """End a component with all its children at once, as a machine that fails does."""
+        process = self._processes.pop(component)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=10)
+
+    def stop(self) -> None:
+        for component in list(self._processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._processes[component].pid, signal.SIGTERM)
+        for component in list(self._processes):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._processes[component].wait(timeout=5)
+            self.kill(component)
+
+    def dead(self) -> list[str]:
+        return [component for component, process in self._processes.items() if process.poll() is not None]
 
     def log_in(self) -> None:
         token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
@@ -61,12 +99,20 @@ class RealAirflow:
         run = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
         return str(run["dag_run_id"])
 
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        found: list[dict[str, Any]] = self.call("GET", path)["task_instances"]
+        return found
+
     def states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {
             task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
-            for task in found
+            for task in self.tasks(dag_id, run_id)
         }
+
+    @staticmethod
+    def seconds_between(start: str, end: str) -> float:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
     def returned(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
@@ -93,7 +139,15 @@ def emulator() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
-def airflow(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAirflow]:
+def proxy(emulator: EmulatorServer) -> Iterator[FaultProxy]:
+    with FaultProxy(int(emulator.url.rsplit(":", 1)[1])) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    emulator: EmulatorServer, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealAirflow]:
     home = tmp_path_factory.mktemp("airflow")
     api_port, trigger_port, worker_port = free_ports(3)
     url = f"http://127.0.0.1:{api_port}"
@@ -116,25 +170,25 @@ def airflow(emulator: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) 
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(emulator.tenant(TENANT).connection("app")),
+        "AIRFLOW_CONN_THROUGH_PROXY": json.dumps(
+            {"conn_type": "comms_mining", "host": proxy.url + TENANT, "password": "emulator-admin"}
+        ),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    log = home / "standalone.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "standalone"],
-            env=env,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    started = RealAirflow(url, env, home / "airflow.log")
+    with (home / "airflow.log").open("w") as output:
+        subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"], env=env, stdout=output, stderr=output, check=True
         )
     try:
-        started = RealAirflow(url, log)
-        started.wait_for(lambda: process.poll() is not None or started.healthy(), seconds=180)
-        assert process.poll() is None, started.tail()
+        for component in COMPONENTS:
+            started.start(component)
+        started.wait_for(lambda: bool(started.dead()) or started.healthy(), seconds=180)
+        assert not started.dead(), started.tail()
         started.log_in()
         yield started
     finally:
-        stop_group(process)
+        started.stop()
 
 
 def free_ports(count: int) -> list[int]:
@@ -143,19 +197,3 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Stop Airflow with all its children, which outlive their parent when only that is told to stop."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        time.sleep(0.2)

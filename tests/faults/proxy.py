@@ -79,6 +79,8 @@ class FaultProxy:
     """Listens on a free port of this machine and forwards to another.
 
     :param target: port of the server.
+    :param watch: called ``before`` a request goes to the server and ``after`` it has answered, with the client's port;
+        what it gives true for before, does not get there.
     """
 
     target: int
@@ -87,6 +89,7 @@ class FaultProxy:
     connections: int = 0
     active: int = 0
     forwarded: list[Seen] = field(default_factory=list)
+    watch: Callable[[str, Seen, int], bool] | None = None
     late: list[tuple[int, bytes, Seen]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -194,6 +197,10 @@ class FaultProxy:
         method, path, _ = message.split(b"\r\n", 1)[0].decode().split(" ", 2)
         seen = Seen(method, path, step.wire)
         self.seen.append(seen)
+        client_port = client.getpeername()[1]
+        if self.watch and self.watch("before", seen, client_port):
+            reset(client)
+            return False
         if step.before:
             step.before()
         answer = b""
@@ -202,6 +209,8 @@ class FaultProxy:
             upstream.sendall(message)
             answer = read_message(answers) or b""
             seen.status = int(answer.split(b" ", 2)[1]) if answer else None
+        if self.watch:
+            self.watch("after", seen, client_port)
         if step.after:
             step.after()
         self._deliver_late()
