@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -27,10 +26,6 @@ ROOT = PACKAGE.parent
 VERSION = airflow_provider_cm.__version__
 NAME = f"airflow_provider_cm-{VERSION}"
 
-needs_hatchling = pytest.mark.skipif(
-    importlib.util.find_spec("hatchling") is None, reason="building needs hatchling in this environment"
-)
-
 
 def source_files() -> set[str]:
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
@@ -45,7 +40,6 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@needs_hatchling
 def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
     (path,) = dist.glob("*.whl")
     assert path.name == f"{NAME}-py3-none-any.whl"
@@ -80,7 +74,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
     assert "comms_mining_emulator = airflow_provider_cm.emulator.pytest_plugin" in entry_points
 
 
-@needs_hatchling
 def test_the_source_distribution_holds_what_builds_and_tests_it(dist: Path) -> None:
     (path,) = dist.glob("*.tar.gz")
     assert path.name == f"{NAME}.tar.gz"
