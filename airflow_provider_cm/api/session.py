@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import json
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_cm.api.auth import Auth
+
+_log = logging.getLogger(__name__)
 
 # The vendor's edge rejects the default agents of some libraries, so this one is always named.
 USER_AGENT = f"airflow-provider-cm/{__version__}"
@@ -274,6 +277,8 @@ class ApiSession:
             error = state.outcome.result().error if state.outcome else None
             seconds = budget.pause(error.retry_after if error else None)
             over = seconds is None
+            if seconds is not None:
+                _log.warning("%s; trying again in %.1f s", error, seconds)
             return seconds or 0.0
 
         outcome: Outcome = tenacity.Retrying(

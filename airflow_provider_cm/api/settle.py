@@ -7,6 +7,7 @@ the source is read again before the write is repeated, and what is reported is w
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.retry import Budget
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 # `Date` has whole seconds and may come from a gateway, `created_at` comes from the application behind it. A source is
 # taken to be older than a request only if it is so by more than this.
@@ -100,6 +102,7 @@ class SettledWrite(Generic[T]):
             # First the wait that the server may have asked for: reading is a request too.
             pause = budget.pause(error.retry_after)
             if pause is not None:
+                _log.warning("%s; reading in %.1f s what became of it", error, pause)
                 budget.policy.sleep(pause)
             settled = self._look(attempted, error)
             if settled is not None:

@@ -323,6 +323,15 @@ def test_the_observed_time_includes_the_waits(serve: Serve) -> None:
     assert record.attempts == 2
 
 
+def test_a_wait_is_announced_with_its_reason(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    server = serve(error(503, f"no {TOKEN} today", headers={"Retry-After": "7"}), ok())
+    session_to(server).request("GET", "sources")
+    (record,) = [record for record in caplog.records if record.name == "airflow_provider_cm.api.session"]
+    assert record.levelname == "WARNING"
+    assert "GET sources: 503 Service Unavailable: no *** today" in record.getMessage()
+    assert record.getMessage().endswith("trying again in 7.0 s")
+
+
 @pytest.mark.parametrize(
     "header", ["", "total", "total;dur=", "total;dur=abc", "subtotal;dur=5", "cache;desc=total;dur=5", "\x00"]
 )
