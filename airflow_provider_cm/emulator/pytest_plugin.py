@@ -9,6 +9,10 @@ The fixture ``comms_mining_emulator``, for tests of DAGs and of anything else th
         monkeypatch.setenv("AIRFLOW_CONN_COMMS_MINING_DEFAULT", json.dumps(tenant.connection()))
         ...
 
+What goes wrong in the real world can be had, too: the next create is carried out, and its answer is lost::
+
+    comms_mining_emulator.faults.add("no-answer", "PUT", when="after")
+
 Loading the plugin costs nothing; the server starts when a test first asks for the fixture.
 """
 
@@ -40,6 +44,6 @@ def _comms_mining_emulator_server() -> Iterator[EmulatorServer]:
 
 @pytest.fixture
 def comms_mining_emulator(_comms_mining_emulator_server: EmulatorServer) -> EmulatorServer:
-    """Give a running emulator in its initial state: default tenants and settings, no source, no request."""
+    """Give a running emulator in its initial state: default tenants and settings, no source, request or fault."""
     _comms_mining_emulator_server.reset()
     return _comms_mining_emulator_server

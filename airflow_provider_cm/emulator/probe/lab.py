@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.emulator.probe.client import StoppedError
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.client import Client, Reply
 
 Json = dict[str, Any]
+# A setting's value, and the evidence for it.
+Answer = tuple[object, str]
+Ask = Callable[["Lab"], Answer]
 Place = tuple[str, str]
 
 _LOOKS = 3

@@ -1,13 +1,18 @@
-"""How long a value may be, found with few requests."""
+"""The questions how long a value may be, answered with few requests."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.lab import UnsettledError
+from airflow_provider_cm.emulator.probe.lab import Answer, UnsettledError
+from airflow_provider_cm.emulator.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_cm.emulator.probe.lab import Lab
+
+_DEFAULT = Settings()
 
 
 def longest(accepts: Callable[[int], bool], guess: int, most: int) -> int:
@@ -33,3 +38,41 @@ def longest(accepts: Callable[[int], bool], guess: int, most: int) -> int:
         else:
             bad = middle
     return good
+
+
+def max_title(lab: Lab) -> Answer:
+    """How long a title may be."""
+    return _limit(lab, "title", lambda length: "x" * length, _DEFAULT.max_title, 4096)
+
+
+def max_description(lab: Lab) -> Answer:
+    """How long a description may be."""
+    return _limit(lab, "description", lambda length: "x" * length, _DEFAULT.max_description, 65536)
+
+
+def max_sensitive_properties(lab: Lab) -> Answer:
+    """How many sensitive properties there may be."""
+    return _limit(
+        lab,
+        "sensitive_properties",
+        lambda length: [f"string:p{number}" for number in range(length)],
+        _DEFAULT.max_sensitive_properties,
+        16384,
+    )
+
+
+def _limit(lab: Lab, field: str, value: Callable[[int], object], guess: int, most: int) -> Answer:
+    bench = lab.bench()
+    refusal = ""
+
+    def accepts(length: int) -> bool:
+        nonlocal refusal
+        reply = lab.update(bench, {field: value(length)})
+        if not reply.ok:
+            if reply.status not in (400, 413, 422):
+                raise UnsettledError(f"a length of {length} answered {reply}")
+            refusal = str(reply.status)
+        return reply.ok
+
+    found = longest(accepts, guess, most)
+    return found, f"{found} are accepted, {found + 1} answered {refusal}"

@@ -10,21 +10,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.lab import UnsettledError
-from airflow_provider_cm.emulator.probe.limits import longest
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.probe.lab import Answer, Ask, UnsettledError
+from airflow_provider_cm.emulator.probe.limits import max_description, max_sensitive_properties, max_title
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.client import Reply
     from airflow_provider_cm.emulator.probe.lab import Lab
 
-Answer = tuple[object, str]
-Ask = Callable[["Lab"], Answer]
-
-_DEFAULT = Settings()
 _MOST_UPDATES = 25
 
 
@@ -69,43 +63,6 @@ def default_title(lab: Lab) -> Answer:
     if title == source["name"]:
         return "name", "the title is the name"
     raise UnsettledError(f"the title is {title!r:.80}")
-
-
-def max_title(lab: Lab) -> Answer:
-    """How long a title may be."""
-    return _limit(lab, "title", lambda length: "x" * length, _DEFAULT.max_title, 4096)
-
-
-def max_description(lab: Lab) -> Answer:
-    """How long a description may be."""
-    return _limit(lab, "description", lambda length: "x" * length, _DEFAULT.max_description, 65536)
-
-
-def max_sensitive_properties(lab: Lab) -> Answer:
-    """How many sensitive properties there may be."""
-    return _limit(
-        lab,
-        "sensitive_properties",
-        lambda length: [f"string:p{number}" for number in range(length)],
-        _DEFAULT.max_sensitive_properties,
-        16384,
-    )
-
-
-def _limit(lab: Lab, field: str, value: Callable[[int], object], guess: int, most: int) -> Answer:
-    bench = lab.bench()
-    refusal = ""
-
-    def accepts(length: int) -> bool:
-        nonlocal refusal
-        reply = lab.update(bench, {field: value(length)})
-        if not reply.ok:
-            _status(reply, 400, 413, 422)
-            refusal = str(reply.status)
-        return reply.ok
-
-    found = longest(accepts, guess, most)
-    return found, f"{found} are accepted, {found + 1} answered {refusal}"
 
 
 def duplicate_put(lab: Lab) -> Answer:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.client import Client, StoppedError
 from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, DeniedError, TroubleError
-from airflow_provider_cm.emulator.probe.lab import Lab, UnsettledError
-from airflow_provider_cm.emulator.probe.questions import QUESTIONS, Answer, Ask
+from airflow_provider_cm.emulator.probe.lab import Answer, Ask, Lab, UnsettledError
+from airflow_provider_cm.emulator.probe.questions import QUESTIONS
 from airflow_provider_cm.emulator.probe.report import Report
 
 if TYPE_CHECKING:

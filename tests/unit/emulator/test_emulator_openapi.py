@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TENANT = "/acme/dev/reinfer_"
 HEADERS = {"Authorization": "Bearer emulator-admin"}
 WELL_FORMED = {"project": "[A-Za-z0-9]{1,256}", "name": "[A-Za-z0-9]{1,256}", "source_id": "[0-9a-f]{16}"}
-EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "3"))
 REPEATABLE = os.environ.get("EMULATOR_SEED") != "random"
 LENIENT = Settings(
     shapes="docs",

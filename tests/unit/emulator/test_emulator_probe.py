@@ -16,13 +16,14 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
 from airflow_provider_cm.emulator.probe.cli import run
-from airflow_provider_cm.emulator.probe.client import Client, clean
+from airflow_provider_cm.emulator.probe.client import Client, _retry_after, clean
 from airflow_provider_cm.emulator.probe.credentials import DeveloperToken
 from airflow_provider_cm.emulator.probe.lab import Lab, UnsettledError
 from airflow_provider_cm.emulator.probe.limits import longest
@@ -97,7 +98,7 @@ def test_it_settles_what_can_be_settled(
     assert report["requests"] <= 65
     assert "will create" in err
     for secret in SECRETS.values():
-        assert secret not in out + err.replace("emulator-admin", "", 0)
+        assert secret not in out + err
 
 
 def test_the_report_is_a_command_line_that_works(tenant: TenantHandle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,11 +219,11 @@ def test_a_stop_at_any_request_leaves_nothing(comms_mining_emulator: EmulatorSer
         assert report.stopped == "it was interrupted" or number >= total - 5
 
 
-@pytest.mark.parametrize(("number", "changes"), [(signal.SIGINT, 1), (signal.SIGTERM, 14), (signal.SIGHUP, 3)])
+@pytest.mark.parametrize(("number", "changes"), [(signal.SIGINT, 1), (signal.SIGTERM, 10), (signal.SIGHUP, 3)])
 def test_a_signal_in_the_middle_leaves_nothing(
     comms_mining_emulator: EmulatorServer, tenant: TenantHandle, number: int, changes: int
 ) -> None:
-    comms_mining_emulator.configure(latency_ms=30)
+    comms_mining_emulator.configure(latency_ms=15)
     before = len(comms_mining_emulator.changes)
     command = [sys.executable, "-m", "airflow_provider_cm.emulator.probe", *_arguments(tenant)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -318,13 +319,19 @@ def test_an_expired_token_is_minted_anew(
 
 def test_it_obeys_retry_after(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
     comms_mining_emulator.faults.add("429", retry_after=1)
-    comms_mining_emulator.faults.add("429", "PUT", retry_after=1, date=True)
     started = time.monotonic()
     assert _probe(tenant).go().exit_code == 0
     assert time.monotonic() - started >= 1
     comms_mining_emulator.faults.add("429", retry_after=86400)
     report = _probe(tenant).go()
     assert report.stopped == "it wants to be left alone for 86400 s"
+
+
+def test_retry_after_may_be_a_date() -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert 55 < _retry_after({"Retry-After": later}, 1.0) <= 60
+    assert _retry_after({"Retry-After": "Thu, 29 Feb 2024 12:00:00 GMT"}, 1.0) == 0
+    assert (_retry_after({"Retry-After": "soon"}, 1.5), _retry_after({}, 1.5)) == (1.5, 1.5)
 
 
 def test_a_full_quota_settles_less_and_leaves_nothing(
