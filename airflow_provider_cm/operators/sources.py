@@ -10,7 +10,7 @@ from abc import abstractmethod
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import (
@@ -21,34 +21,20 @@ from airflow_provider_cm.api.errors import (
 )
 from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
 from airflow_provider_cm.exceptions import task_errors
+from airflow_provider_cm.operators.base import CommsMiningOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_cm.api.sources import SourcesApi
-    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
 IF_EXISTS = ("match", "update", "ignore", "skip", "fail")
 IF_MISSING = ("ignore", "skip", "fail")
 _FIXED = {"language", "kind"}  # what an update cannot change
 
 
-class _SourcesOperator(BaseOperator):
-    """What all operators of sources share: a connection, and errors that tell Airflow whether to retry.
-
-    :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
-    """
-
-    def __init__(self, *, comms_mining_conn_id: str = "comms_mining_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.comms_mining_conn_id = comms_mining_conn_id
-
-    @property
-    def hook(self) -> CommsMiningHook:
-        """The hook; imported here, since DAG parsing must not pay for what only running tasks need."""
-        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-
-        return CommsMiningHook(self.comms_mining_conn_id)
+class _SourcesOperator(CommsMiningOperator):
+    """What the operators of this module share: errors that tell Airflow whether to retry."""
 
     def execute(self, context: Any) -> Any:
         """Do the task's work.

@@ -61,7 +61,7 @@ def test_every_module_is_listed_and_can_be_imported(kind: str) -> None:
     assert entry["integration-name"] in {each["integration-name"] for each in get_provider_info()["integrations"]}
     for name in entry["python-modules"]:
         importlib.import_module(name)
-    # A module counts if it has something that a user would use: a class that Airflow's base class of that kind has.
+    # A module counts if it has something that a user would use: a class of that kind that is not only a base.
     base = {
         "hooks": "BaseHook",
         "operators": "BaseOperator",
@@ -70,6 +70,8 @@ def test_every_module_is_listed_and_can_be_imported(kind: str) -> None:
     }
     usable = []
     for each in pkgutil.iter_modules([str(PACKAGE / kind)]):
+        if each.name == "base":
+            continue
         module = importlib.import_module(f"airflow_provider_cm.{kind}.{each.name}")
         own = [item for item in vars(module).values() if getattr(item, "__module__", "") == module.__name__]
         if any(base[kind] in {parent.__name__ for parent in getattr(item, "__mro__", ())} for item in own):
