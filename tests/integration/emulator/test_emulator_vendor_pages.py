@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
-from tests.unit.emulator.conftest import Caller
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from schemathesis.config import SchemathesisConfig
 from airflow_provider_cm.emulator import EmulatorServer, Settings
 from airflow_provider_cm.emulator.app import build_app
 from airflow_provider_cm.emulator.openapi import document
-from tests.unit.emulator.conftest import Caller
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ import requests
 from airflow_provider_cm.emulator import EmulatorServer, Settings
 from airflow_provider_cm.emulator.cli import run
 from airflow_provider_cm.emulator.seed import Seed, SeedError
-from tests.unit.emulator.conftest import Caller
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

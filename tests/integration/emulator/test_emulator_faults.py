@@ -16,7 +16,7 @@ import requests
 from airflow_provider_cm.emulator import EmulatorServer
 from airflow_provider_cm.emulator.cli import run
 from airflow_provider_cm.emulator.faults import KINDS, Fault
-from tests.unit.emulator.conftest import Caller
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer
-from tests.unit.emulator.conftest import Caller
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

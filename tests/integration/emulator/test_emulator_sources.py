@@ -13,7 +13,7 @@ import requests
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
-    from tests.unit.emulator.conftest import Caller
+    from tests.integration.emulator.conftest import Caller
 
 # The keys in the page's example responses: listings and get by name lack the language.
 LISTED = {

@@ -12,7 +12,7 @@ import requests
 from airflow_provider_cm.emulator import EmulatorServer, Settings
 from airflow_provider_cm.emulator.edge import tidy
 from airflow_provider_cm.emulator.errors import ApiError
-from tests.unit.emulator.conftest import Caller
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

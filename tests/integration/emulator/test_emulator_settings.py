@@ -12,7 +12,7 @@ from airflow_provider_cm.emulator.settings import describe
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
-    from tests.unit.emulator.conftest import Caller
+    from tests.integration.emulator.conftest import Caller
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
