@@ -21,6 +21,12 @@ os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn Airflow's deprecations into errors, now that importing it finds its temporary home."""
+    config.addinivalue_line("filterwarnings", "error::airflow.exceptions.RemovedInAirflow4Warning")
+
+
 Connect = Callable[..., "TenantHandle"]
 
 
