@@ -1,0 +1,44 @@
+"""Patterns of source names: ``*``, ``?`` and ``[...]``, as in file names."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from airflow_provider_cm.api.values import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ALLOWED = re.compile(r"(?:[A-Za-z0-9_*?-]|\[!?[A-Za-z0-9_-]+\])+")
+_WILDCARDS = re.compile(r"\[!?[^\]]+\]|[*?]")
+
+
+def check_pattern(pattern: str) -> str:
+    """Give a pattern back, or refuse one that no source's name can match.
+
+    :param pattern: of letters, digits, hyphens and underscores, with ``*``, ``?`` and ``[...]``.
+    :raises ValueError: saying what is allowed.
+    """
+    if not _ALLOWED.fullmatch(pattern):
+        raise ValueError(
+            f"{shown(pattern)} can match no source's name; use letters, digits, '-' and '_' with *, ? and [...]"
+        )
+    return pattern
+
+
+def matches_anything(pattern: str) -> bool:
+    """Whether nothing in a pattern is fixed, such as ``*``, ``?*`` or ``[a-z]*``: no name says whose it is then.
+
+    :param pattern: the pattern.
+    """
+    return not _WILDCARDS.sub("", pattern)
+
+
+def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Make one expression that matches the names which any of the patterns matches.
+
+    :param patterns: the patterns; none match nothing.
+    """
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or r"(?!)")
