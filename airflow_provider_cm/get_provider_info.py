@@ -39,7 +39,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "UiPath Communications Mining",
-                "python-modules": ["airflow_provider_cm.operators.sources"],
+                "python-modules": ["airflow_provider_cm.operators.rollout", "airflow_provider_cm.operators.sources"],
             }
         ],
         "sensors": [
