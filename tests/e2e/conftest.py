@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,8 +25,10 @@ from tests.faults.proxy import FaultProxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).with_name("dags")
 TENANT = "/acme/dev/reinfer_"
+PROD = "/acme/prod/reinfer_"
 PARALLELISM = 2
 
 
@@ -77,12 +80,17 @@ class RealAirflow:
     def dead(self) -> list[str]:
         return [component for component, process in self._processes.items() if process.poll() is not None]
 
-    def log_in(self) -> None:
-        token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
+    def log_in(self, user: str = "admin") -> None:
+        passwords = json.loads((self.log.parent / "simple_auth_manager_passwords.json.generated").read_text())
+        credentials = {"username": user, "password": passwords[user]}
+        token = self._session.post(f"{self.url}/auth/token", json=credentials, timeout=10).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
 
+    def answer(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        return self._session.request(method, f"{self.url}{path}", timeout=30, **kwargs)
+
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        response = self._session.request(method, f"{self.url}{path}", timeout=30, **kwargs)
+        response = self.answer(method, path, **kwargs)
         assert response.ok, f"{method} {path}: {response.status_code} {response.text[:1000]}"
         return response.json()
 
@@ -115,7 +123,10 @@ class RealAirflow:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
     def returned(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self.xcom(dag_id, run_id, task_id, "return_value", map_index)
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int = -1) -> Any:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, params={"map_index": map_index, "deserialize": "true"})["value"]
 
     def pool(self) -> dict[str, Any]:
@@ -149,17 +160,20 @@ def airflow(
     emulator: EmulatorServer, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealAirflow]:
     home = tmp_path_factory.mktemp("airflow")
+    dags = home / "dags"
+    shutil.copytree(DAGS, dags, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "example_dags/example_dev_to_prod.py", dags)
     api_port, trigger_port, worker_port = free_ports(3)
     url = f"http://127.0.0.1:{api_port}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     env |= {
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,somebody:admin",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(api_port),
         "AIRFLOW__API__BASE_URL": url,
@@ -170,6 +184,10 @@ def airflow(
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(emulator.tenant(TENANT).connection("app")),
+        "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(
+            emulator.tenant(PROD).connection("token")
+            | {"extra": {"allowed_projects": "acme-prod", "allow_delete": False}}
+        ),
         "AIRFLOW_CONN_THROUGH_PROXY": json.dumps(
             {"conn_type": "comms_mining", "host": proxy.url + TENANT, "password": "emulator-admin"}
         ),

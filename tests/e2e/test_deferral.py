@@ -25,9 +25,7 @@ def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: Em
 
     airflow.wait_for(lambda: waiting <= deferred())
     # All worker slots are free, although more tasks wait than there are slots: other work gets done at once.
-    airflow.wait_for(lambda: airflow.pool()["running_slots"] == 0)
-    assert airflow.pool()["deferred_slots"] >= len(waiting)
-    assert airflow.pool()["occupied_slots"] == 0
+    airflow.wait_for(lambda: has_free_slots_only(airflow.pool(), waiting=len(waiting)))
     other = airflow.start_run("other_work")
     airflow.wait_for(lambda: airflow.states("other_work", other) == {"work": "success"})
     assert waiting <= deferred()
@@ -45,3 +43,7 @@ def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: Em
     ]
     assert airflow.returned("waiting", run, "end_from_trigger")["id"] == made["first"]["id"]
     assert airflow.returned("waiting", run, "after") == ["first", "second", "third"]
+
+
+def has_free_slots_only(pool: dict[str, int], waiting: int) -> bool:
+    return pool["deferred_slots"] >= waiting and pool["running_slots"] == pool["occupied_slots"] == 0

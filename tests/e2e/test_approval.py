@@ -1,0 +1,56 @@
+"""A rollout that a person approves, as the example DAG has it, with Airflow's own ApprovalOperator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.conftest import PROD, TENANT
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator import EmulatorServer
+    from tests.e2e.conftest import RealAirflow
+
+pytestmark = pytest.mark.e2e
+
+DAG = "example_dev_to_prod"
+APPROVE: dict[str, Any] = {"chosen_options": ["Approve"], "params_input": {}}
+
+
+def test_a_rollout_waits_for_the_right_person_and_does_what_was_shown(
+    airflow: RealAirflow, emulator: EmulatorServer
+) -> None:
+    dev, prod = emulator.tenant(TENANT), emulator.tenant(PROD)
+    nasty = "`</td>{{ conn.comms_mining_prod.password }} | ${x}"
+    made = dev.add_source("acme-dev", "roll-inbox", title=nasty, sensitive_properties=["string:Sender"])
+    run = airflow.start_run(DAG)
+    airflow.wait_for(lambda: airflow.states(DAG, run)["approve"] in {"awaiting_input", "deferred"})
+    assert prod.sources() == [], "nothing may be written before somebody has approved"
+
+    answer = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+    shown = airflow.call("GET", answer)
+    assert shown["subject"] == "Roll out to acme-prod?"
+    assert "roll-inbox" in shown["body"]
+    assert airflow.xcom(DAG, run, "plan", "digest") in shown["body"]
+
+    airflow.log_in("somebody")
+    assert airflow.answer("PATCH", answer, json=APPROVE).status_code == 403
+    airflow.log_in("admin")
+    assert airflow.answer("PATCH", answer, json=APPROVE).status_code == 200
+
+    airflow.wait_for(lambda: airflow.states(DAG, run)["verify"] in {"success", "failed", "upstream_failed"})
+    assert set(airflow.states(DAG, run).values()) == {"success"}
+    report = airflow.returned(DAG, run, "apply")
+    assert report["counts"] == {"done": 1}
+    (held,) = prod.sources()
+    assert (held["owner"], held["name"], held["title"]) == ("acme-prod", "roll-inbox", nasty)
+    assert held["sensitive_properties"] == ["string:Sender"]
+    assert held["id"] != made["id"]
+
+    # Once more, with nothing left to do: nobody is asked.
+    again = airflow.start_run(DAG)
+    airflow.wait_for(lambda: airflow.states(DAG, again)["verify"] == "skipped")
+    assert airflow.states(DAG, again)["approve"] == "skipped"
+    dev.delete_source("acme-dev", "roll-inbox")
+    prod.delete_source("acme-prod", "roll-inbox")
