@@ -51,17 +51,7 @@ def _unrendered(value: Any) -> Any:
 
 
 class _ManifestOperator(CommsMiningOperator):
-    """What operators that read a manifest share.
-
-    :param manifest_file: path of the manifest, read when the task runs; a relative one counts from the DAG file's
-        folder. (templated)
-    :param manifest: the manifest itself, as a dict or text, or another task's output. Not rendered.
-    :param variables: fill the manifest's ``${name}``. (templated)
-    :param prune: delete what the manifest owns by pattern and no longer names. (templated)
-    :param max_deletes: how many deletes a plan may hold; required with ``prune``. (templated)
-    :param allow_risky: let through what shows data or costs: dropping a sensitive property, attaching or changing a
-        bucket. (templated)
-    """
+    """What operators that read a manifest share; each documents the arguments for its users."""
 
     template_fields: Sequence[str] = (
         "manifest_file",
@@ -132,8 +122,17 @@ class PlanSourcesOperator(_ManifestOperator):
 
     One request when the list shows every managed field; one more for each source of which it does not.
 
+    :param manifest_file: path of the manifest, read when the task runs; a relative one counts from the DAG file's
+        folder. (templated)
+    :param manifest: the manifest itself, as a dict or text, or another task's output. Not rendered.
+    :param variables: fill the manifest's ``${name}``. (templated)
+    :param prune: delete what the manifest owns by pattern and no longer names. (templated)
+    :param max_deletes: how many deletes a plan may hold; required with ``prune``. (templated)
+    :param allow_risky: let through what shows data or costs: dropping a sensitive property, attaching or changing a
+        bucket. (templated)
     :param skip_if_no_changes: skip this task, and with it what follows, when there is nothing to do; ``False`` by
         default. The plan is returned all the same. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
     :return: the plan, for :class:`ApplySourcesOperator`. Two more XComs are for approvals: ``markdown``, the plan for
         people, and ``digest``, what they approve.
     """
@@ -173,6 +172,7 @@ class ApplySourcesOperator(CommsMiningOperator):
     :param max_workers: how many requests at once, 8 by default. (templated)
     :param delete_nonempty: delete sources that hold messages or have a bucket, or of which neither can be read;
         ``False`` by default. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
     :return: the report: one outcome for each action.
     """
 
@@ -228,10 +228,19 @@ class ReconcileSourcesOperator(_ManifestOperator):
 
     Nothing to do is one request. N changes are N writes and two lists.
 
+    :param manifest_file: path of the manifest, read when the task runs; a relative one counts from the DAG file's
+        folder. (templated)
+    :param manifest: the manifest itself, as a dict or text, or another task's output. Not rendered.
+    :param variables: fill the manifest's ``${name}``. (templated)
+    :param prune: delete what the manifest owns by pattern and no longer names. (templated)
+    :param max_deletes: how many deletes a plan may hold; required with ``prune``. (templated)
+    :param allow_risky: let through what shows data or costs: dropping a sensitive property, attaching or changing a
+        bucket. (templated)
     :param on_drift: ``apply`` (default): make the project match; ``fail``: change nothing, and fail with the plan when
         there is anything to do; ``report``: change nothing, and return the plan. (templated)
     :param max_workers: how many requests at once, 8 by default. (templated)
     :param delete_nonempty: as for :class:`ApplySourcesOperator`. (templated)
+    :param comms_mining_conn_id: the connection. (templated)
     :return: ``{"plan": ..., "report": ...}``; the report is ``None`` where nothing was applied.
     """
 

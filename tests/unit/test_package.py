@@ -57,7 +57,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
     }
     assert names - info == source_files()
     assert "airflow_provider_cm/py.typed" in names
-    assert {PurePosixPath(name).suffix for name in names - info} == {".py", ".typed"}
+    assert {PurePosixPath(name).suffix for name in names - info} == {".json", ".py", ".typed"}
     assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-cm", VERSION)
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
