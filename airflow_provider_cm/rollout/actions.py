@@ -181,7 +181,12 @@ class Plan:
             raise PlanError(f"this is not a plan: {printable(first)}: {wrong[0]['msg']}; plan again") from None
         except (TypeError, ValueError, RecursionError) as error:
             raise PlanError(f"this is not a plan: it is not made of JSON values ({printable(str(error))})") from None
-        _check(plan)
+        try:
+            _check(plan)
+        except PlanError:
+            raise
+        except ConfigurationError as error:
+            raise PlanError(f"this is not a plan: {error}") from None
         if data.get("digest") != plan.digest:
             raise PlanError(
                 f"the plan's digest does not fit what it says (it has {printable(repr(data.get('digest')), 80)}, "

@@ -102,7 +102,8 @@ class Crew:
                 finally:
                     with self._changed:
                         self._open -= 1
-                        self._changed.notify_all()
+                        if self._open == 0 or self._errors:
+                            self._changed.notify_all()
         finally:
             self._leave()
 

@@ -43,10 +43,16 @@ def _no_prefix(check: Callable[[object, str], str], field: str) -> Callable[[str
     return validate
 
 
+def _whole(value: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("this text holds half of a surrogate pair, which is no character")
+    return value
+
+
 def _filled(value: str) -> str:
     if value.strip() in {"", "None"}:
         raise ValueError(f"{value!r} is no value; leave the field out to keep what is there")
-    return value
+    return _whole(value)
 
 
 # In a file these may be "${name}" still, so that an editor must not hold them against the API's rules.
@@ -61,6 +67,7 @@ _Name = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1}),
 ]
 _Pattern = Annotated[StrictStr, AfterValidator(check_pattern), WithJsonSchema({"type": "string", "minLength": 1})]
+_Text = Annotated[StrictStr, AfterValidator(_whole)]
 _Filled = Annotated[StrictStr, AfterValidator(_filled), WithJsonSchema({"type": "string", "minLength": 1})]
 _Bool = Annotated[
     StrictBool,
@@ -73,13 +80,13 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: StrictStr | None = Field(default=None, description="One line for people.")
-    description: StrictStr | None = Field(default=None, description="A longer text.")
+    title: _Text | None = Field(default=None, description="One line for people.")
+    description: _Text | None = Field(default=None, description="A longer text.")
     language: _Filled | None = Field(
         default=None, description="Language of the messages, such as en or Multilingual; it cannot be changed later."
     )
     should_translate: _Bool | None = Field(default=None, description="Translate messages where required.")
-    sensitive_properties: tuple[StrictStr, ...] | None = Field(
+    sensitive_properties: tuple[_Text, ...] | None = Field(
         default=None, description="Properties to hide from users without the privilege to see them, in any order."
     )
     bucket_id: _Filled | None = Field(
