@@ -1,8 +1,9 @@
-"""``make demo``: a real Airflow provisions a source over real HTTP, and what happened is shown.
+"""``make demo``: a real Airflow provisions sources over real HTTP, and what happened is shown.
 
-It starts the emulator on a free port of this machine, runs ``example_source_lifecycle`` with Airflow in a temporary
-AIRFLOW_HOME, prints each task with its state and its HTTP calls, and the source before and after. Nothing is left
-behind: the emulator is stopped, and the temporary folder removed. Exit code 1 if anything failed.
+It starts the emulator on a free port of this machine, runs ``example_source_lifecycle`` and a rollout from a
+development tenant to production with Airflow in a temporary AIRFLOW_HOME, and prints each task with its state and its
+HTTP calls, the source before and after, the plan, the report, and the drift that was found. Nothing is left behind: the
+emulator is stopped, and the temporary folder removed. Exit code 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from datetime import datetime
 from importlib.metadata import version
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_FILE = "example_dags/example_source_lifecycle.py"
-DAG_ID = "example_source_lifecycle"
+ROLLOUT_FILE = "scripts/dags/demo_rollout.py"
 TENANT = "/acme/dev/reinfer_"
+PROD = "/acme/prod/reinfer_"
 EXPECTED = ["create", "wait", "update", "get", "delete"]
+ROLLOUT = ["develop", "export", "review", "plan", "apply", "change_by_hand", "heal", "delete_by_hand", "look"]
 
 
 def main() -> int:
@@ -39,20 +44,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="airflow-provider-cm-demo-") as home, emulator(Path(home)) as url:
         print(f"The emulator of Communications Mining listens on {url}; its tenant is {TENANT}.")
         print(f"Airflow {version('apache-airflow')} runs {DAG_FILE} ...\n")
-        run = run_dag(Path(home), url)
-        if run is None:
+        runs = run_dags(Path(home), url)
+        if runs is None:
             return 1
+        life, rollout = runs
         calls = requests.get(f"{url}/_emulator/requests", timeout=10).json()["requests"]
-        left = requests.get(
-            f"{url}{TENANT}/api/v1/sources/acme-dev", headers={"Authorization": "Bearer emulator-viewer"}, timeout=10
-        ).json()["sources"]
-        show_tasks(run["tasks"], calls)
-        show_source(run["tasks"], left)
-        problems = find_problems(run, left)
+        show_tasks(life["tasks"], calls)
+        show_source(life["tasks"])
+        print(f"\nAirflow runs {ROLLOUT_FILE}: {TENANT} is rolled out to {PROD} ...\n")
+        show_tasks(rollout["tasks"], calls)
+        show_rollout(rollout["tasks"])
+        problems = find_problems(life, EXPECTED) + find_problems(rollout, ROLLOUT) + check_rollout(rollout["tasks"])
     if problems:
         print("\nThe demo FAILED: " + "; ".join(problems))
         return 1
-    print(f"\nAll {len(EXPECTED)} tasks succeeded, in {time.monotonic() - started:.0f} s. The emulator is stopped.")
+    count = len(life["tasks"]) + len(rollout["tasks"])
+    print(f"\nAll {count} tasks succeeded, in {time.monotonic() - started:.0f} s. The emulator is stopped.")
     return 0
 
 
@@ -81,19 +88,22 @@ def emulator(home: Path) -> Iterator[str]:
             process.wait()
 
 
-def run_dag(home: Path, url: str) -> dict[str, Any] | None:
-    """Run the DAG with Airflow in another process, and give what became of it; ``None`` if Airflow itself failed."""
-    connection = {
-        "conn_type": "comms_mining",
-        "host": f"{url}{TENANT}",
-        "login": "emulator-app",
-        "password": "emulator-secret",
-    }
+def run_dags(home: Path, url: str) -> list[dict[str, Any]] | None:
+    """Run the DAGs with Airflow in another process, and give what became of each; ``None`` if Airflow itself failed."""
+    application = {"conn_type": "comms_mining", "login": "emulator-app", "password": "emulator-secret"}
     # What the caller's shell says of Airflow must not reach the demo's.
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    env |= {"AIRFLOW_HOME": str(home), "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(connection)}
-    (home / "orders.json").write_text(json.dumps([{"dag_id": DAG_ID}]))
-    command = [sys.executable, str(ROOT / "scripts/run_dags.py"), str(ROOT / "example_dags")]
+    env |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(application | {"host": f"{url}{TENANT}"}),
+        "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(application | {"host": f"{url}{PROD}"}),
+    }
+    dags = home / "dags"
+    dags.mkdir()
+    for file in (DAG_FILE, ROLLOUT_FILE):
+        shutil.copy(ROOT / file, dags)
+    (home / "orders.json").write_text(json.dumps([{"dag_id": Path(file).stem} for file in (DAG_FILE, ROLLOUT_FILE)]))
+    command = [sys.executable, str(ROOT / "scripts/run_dags.py"), str(dags)]
     with (home / "airflow.log").open("w") as log:
         ended = subprocess.run(
             [*command, str(home / "orders.json"), str(home / "results.json")],
@@ -102,43 +112,76 @@ def run_dag(home: Path, url: str) -> dict[str, Any] | None:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    if ended.returncode != 0 or not (home / "results.json").exists():
+    results = json.loads((home / "results.json").read_text()) if (home / "results.json").exists() else []
+    if ended.returncode != 0 or any(result["state"] != "success" for result in results):
         print((home / "airflow.log").read_text()[-5000:])
-        print("\nThe demo FAILED: Airflow's output is above.")
-        return None
-    result: dict[str, Any] = json.loads((home / "results.json").read_text())[0]
-    if result["state"] != "success":
-        print((home / "airflow.log").read_text()[-5000:])
-    return result
+        print("\nAirflow's output is above.")
+    return results if ended.returncode == 0 else None
 
 
 def show_tasks(tasks: list[dict[str, Any]], calls: list[dict[str, Any]]) -> None:
-    print(f"{'TASK':<8}{'STATE':<10}HTTP CALLS, AS THE EMULATOR RECEIVED THEM")
+    width = max(len(task["task_id"]) for task in tasks) + 2
+    print(f"{'TASK':<{width}}{'STATE':<10}HTTP CALLS, AS THE EMULATOR RECEIVED THEM")
     for task in tasks:
         ended = task["ended"] or time.time()
         times = [(datetime.fromisoformat(call["at"]).timestamp(), call) for call in calls]
         mine = [call for at, call in times if task["started"] and task["started"] <= at <= ended]
         lines = [f"{call['method']:<7}{call['path']} -> {call['status']}" for call in mine] or ["none"]
         for number, line in enumerate(lines):
-            print(f"{task['task_id'] if number == 0 else '':<8}{task['state'] if number == 0 else '':<10}{line}")
+            print(f"{task['task_id'] if number == 0 else '':<{width}}{task['state'] if number == 0 else '':<10}{line}")
 
 
-def show_source(tasks: list[dict[str, Any]], left: list[dict[str, Any]]) -> None:
-    returned = {task["task_id"]: task["returned"] for task in tasks}
-    before, after = returned.get("create") or {}, returned.get("get") or {}
+def show_source(tasks: list[dict[str, Any]]) -> None:
+    before, after, deleted = (returned(tasks, name) or {} for name in ("create", "get", "delete"))
     print("\nTHE SOURCE, as `create` returned it and as `get` read it after the update:")
     for field in before:
         change = "" if before[field] == after.get(field) else f"  ->  {json.dumps(after.get(field))}"
         print(f"  {field:<22}{json.dumps(before[field])}{change}")
-    print(f"\nAfter `delete` the project holds {len(left)} sources.")
+    print(f"\nThen `delete` deleted it by its id: {json.dumps(deleted)}")
 
 
-def find_problems(run: dict[str, Any], left: list[dict[str, Any]]) -> list[str]:
-    states = {task["task_id"]: task["state"] for task in run["tasks"]}
-    problems = [f"task {name} is {states.get(name, 'missing')}" for name in EXPECTED if states.get(name) != "success"]
-    if left:
-        problems.append(f"{len(left)} sources are left")
-    return problems
+def show_rollout(tasks: list[dict[str, Any]]) -> None:
+    from airflow_provider_cm.rollout import Plan
+
+    healed = returned(tasks, "heal") or {"plan": None}
+    found = returned(tasks, "look") or {"plan": None}
+    print("\nTHE PLAN that `plan` made of what `export` had written:")
+    print(indent(Plan.from_dict(returned(tasks, "plan")).render()))
+    print("\nTHE REPORT of `apply`:")
+    print(indent("\n".join(describe(each) for each in returned(tasks, "apply")["outcomes"])))
+    print("\nDRIFT, after somebody had changed a title by hand; `heal` found it and put it right:")
+    print(indent(Plan.from_dict(healed["plan"]).render()))
+    print(indent("\n".join(describe(each) for each in healed["report"]["outcomes"])))
+    print(
+        "\nA SOURCE DELETED BY HAND, which the manifest says must exist; it is reported, not replaced by an empty one:"
+    )
+    print(indent(Plan.from_dict(found["plan"]).render()))
+
+
+def describe(outcome: dict[str, Any]) -> str:
+    return f"{outcome['name']} ({outcome['kind']}): {outcome['result']}"
+
+
+def indent(text: str) -> str:
+    return textwrap.indent(text, "  ")
+
+
+def returned(tasks: list[dict[str, Any]], task_id: str) -> Any:
+    return next((task["returned"] for task in tasks if task["task_id"] == task_id), None)
+
+
+def find_problems(run: dict[str, Any], expected: list[str]) -> list[str]:
+    states = {name: {task["state"] for task in run["tasks"] if task["task_id"] == name} for name in expected}
+    return [f"task {name} is {found or 'missing'}" for name, found in states.items() if found != {"success"}]
+
+
+def check_rollout(tasks: list[dict[str, Any]]) -> list[str]:
+    """Whether what is shown is what the demo is meant to show."""
+    applied = (returned(tasks, "apply") or {}).get("counts")
+    healed = ((returned(tasks, "heal") or {}).get("report") or {}).get("counts")
+    found = [action["kind"] for action in ((returned(tasks, "look") or {}).get("plan") or {}).get("actions", [])]
+    expected = {"apply": (applied, {"done": 2}), "heal": (healed, {"done": 1}), "look": (found, ["blocked"])}
+    return [f"{name}: {got} instead of {want}" for name, (got, want) in expected.items() if got != want]
 
 
 if __name__ == "__main__":
