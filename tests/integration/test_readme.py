@@ -56,20 +56,25 @@ def test_its_dags_run(comms_mining_emulator: EmulatorServer, tmp_path: Path) -> 
     dags.mkdir()
     texts = blocks("python", "with DAG(")
     names = [re.findall(r'DAG\("(\w+)"', text)[0] for text in texts]
-    assert names == ["my_first_look", "my_first_source"]
+    assert names == ["my_first_look", "my_first_source", "my_first_rollout"]
     for name, text in zip(names, texts, strict=True):
         (dags / f"{name}.py").write_text(text)
+    (manifest,) = blocks("yaml", "sources:")
+    (dags / "acme.yaml").write_text(manifest.replace("must_exist: true", "must_exist: false"))
     # The messages that the second one waits for are there already, so that the run ends.
     tenant = comms_mining_emulator.tenant(UIPATH)
     tenant.add_project("scratch")
     tenant.add_source("scratch", "survey-2026", title="Survey 2026", sensitive_properties=["string:Sender"])
     tenant.set_message_count("scratch", "survey-2026", 100)
 
-    look, write = run_dags(tmp_path, dags, [order(comms_mining_emulator, name) for name in names])
+    look, write, rollout = run_dags(tmp_path, dags, [order(comms_mining_emulator, name) for name in names])
 
     assert [source["name"] for source in returned(look, "list_sources")] == ["survey-2026"]
     assert write["state"] == "success", write
     assert returned(write, "messages") == {"project": "scratch", "source_name": "survey-2026", "num_comments": 100}
+    assert returned(rollout, "apply")["counts"] == {"done": 2}
+    titles = {source["name"]: source["title"] for source in tenant.sources()}
+    assert titles == {"survey-2026": "Survey 2026", "support-inbox": "Support inbox", "support-legal": "Legal"}
 
 
 def test_its_test_passes(tmp_path: Path) -> None:
