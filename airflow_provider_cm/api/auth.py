@@ -12,10 +12,9 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import urlencode
 
 from requests.auth import AuthBase
 
@@ -29,8 +28,9 @@ from airflow_provider_cm.api.errors import (
     printable,
     status_text,
 )
+from airflow_provider_cm.api.redaction import redact
 from airflow_provider_cm.api.retry import Budget, parse_retry_after
-from airflow_provider_cm.api.transport import Reply, Stage, Transport
+from airflow_provider_cm.api.transport import Reply, Stage, Transport, Unshown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,18 +93,13 @@ class Auth(ABC):
     def secrets(self) -> list[str]:
         """What must never be shown, longest first."""
 
-    def scrub(self, text: str) -> str:
-        """Take the secrets out of what a server said, in the forms in which it may echo them."""
-        for secret in self.secrets():
-            for form in (
-                secret,
-                quote(secret, safe=""),
-                quote_plus(secret),
-                b64encode(secret.encode()).decode(),
-            ):
-                if form in text:
-                    text = text.replace(form, "***")
-        return text
+    def scrub(self, text: str, transport: Transport) -> str:
+        """Take the secrets out of what a server or proxy said: these, and those of the way to it.
+
+        :param text: what it said.
+        :param transport: that it came over.
+        """
+        return redact(text, [*self.secrets(), *transport.secrets()])
 
 
 class DeveloperToken(Auth):
@@ -292,30 +287,33 @@ class ClientCredentials(Auth):
             budget.policy.sleep(pause)
 
     def _post(self, budget: Budget, transport: Transport) -> _Grant | CommsMiningError:
+        reply = transport.send(
+            "POST",
+            self._url,
+            auth=NoAuth(),
+            seconds=budget.remaining(),
+            body=self._form(),
+            content_type="application/x-www-form-urlencoded",
+        )
+        if isinstance(reply, Reply):
+            return self._grant(reply, transport)
+        return TransportError(
+            f"the identity server was not reached: {printable(self.scrub(reply.reason, transport), 400)}",
+            method="POST",
+            path=self._url,
+            transient=reply.stage is not Stage.REFUSED_LOCALLY,
+        )
+
+    def _form(self) -> Unshown:
         form = {
             "grant_type": "client_credentials",
             "client_id": self._client_id,
             "client_secret": self._client_secret,
             "scope": self._scope,
         }
-        reply = transport.send(
-            "POST",
-            self._url,
-            auth=NoAuth(),
-            seconds=budget.remaining(),
-            body=urlencode(form).encode(),
-            content_type="application/x-www-form-urlencoded",
-        )
-        if isinstance(reply, Reply):
-            return self._grant(reply)
-        return TransportError(
-            f"the identity server was not reached: {self.scrub(reply.reason)}",
-            method="POST",
-            path=self._url,
-            transient=reply.stage is not Stage.REFUSED_LOCALLY,
-        )
+        return Unshown(urlencode(form).encode())
 
-    def _grant(self, reply: Reply) -> _Grant | TokenError:
+    def _grant(self, reply: Reply, transport: Transport) -> _Grant | TokenError:
         facts: dict[str, Any] = {
             "method": "POST",
             "path": self._url,
@@ -334,8 +332,8 @@ class ClientCredentials(Auth):
                 **facts,
             )
         if reply.status != 200 or "error" in answer:
-            code = printable(self.scrub(str(answer.get("error", "no error code"))), 100)
-            more = printable(self.scrub(str(answer.get("error_description", ""))), 300)
+            code = printable(self.scrub(str(answer.get("error", "no error code")), transport), 100)
+            more = printable(self.scrub(str(answer.get("error_description", "")), transport), 300)
             message = f"{status_text(reply.status)}: {code}" + (f", {more}" if more else "") + _token_hint(code)
             return TokenError(message, error=code, **facts)
         token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")

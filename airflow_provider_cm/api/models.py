@@ -15,6 +15,8 @@ from airflow_provider_cm.api.errors import ProtocolError, printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LONGEST_IDENTIFIER = 1024  # names have at most 256 characters
+
 SETTABLE = {
     "title": "title",
     "description": "description",
@@ -66,7 +68,7 @@ class Source:
         :param confirmed: see the class.
         :raises ProtocolError: when it has no id, owner or name.
         """
-        if not isinstance(raw, dict) or not all(isinstance(raw.get(key), str) for key in ("id", "owner", "name")):
+        if not isinstance(raw, dict) or not all(_is_identifier(raw.get(key)) for key in ("id", "owner", "name")):
             raise ProtocolError(
                 "the response holds a source without `id`, `owner` or `name`, so it is not from this API"
             )
@@ -152,6 +154,11 @@ def parse_timestamp(value: object) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_identifier(value: object) -> bool:
+    """Whether it can identify something. These go into logs as they are, so they hold nothing that could forge one."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_IDENTIFIER
 
 
 def _text(value: object) -> str | None:

@@ -29,6 +29,7 @@ from airflow_provider_cm.api.errors import (
     status_text,
 )
 from airflow_provider_cm.api.guards import Guards, is_reading_post
+from airflow_provider_cm.api.redaction import redact_data
 from airflow_provider_cm.api.retry import Budget, RetryPolicy, parse_http_date, parse_retry_after
 from airflow_provider_cm.api.transport import Failure, Reply, Stage, Transport
 
@@ -44,7 +45,7 @@ _log = logging.getLogger(__name__)
 USER_AGENT = f"airflow-provider-cm/{__version__}"
 
 _SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?(\d+(?:\.\d+)?)")
-_LOOKED_AT = 64 * 1024  # bytes of a body that is not JSON, to find an excerpt in
+_LOOKED_AT = 512 * 1024  # bytes of a body that is not JSON, to find an excerpt in
 _TAG = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
@@ -348,7 +349,7 @@ class ApiSession:
         maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
         if isinstance(reply, Failure):
             transient = reply.stage in {Stage.NOT_SENT, Stage.SENT}
-            reason = self._auth.scrub(reply.reason)
+            reason = printable(self._scrub(reply.reason), 400)
             failure = TransportError(f"no response: {reason}", method=call.method, path=call.path, transient=transient)
             verdicts = {
                 Stage.NOT_SENT: Verdict.NOT_DONE,
@@ -360,9 +361,10 @@ class ApiSession:
         error: CommsMiningError | None
         status = reply.status
         platform_ms = parse_server_timing(reply.headers)
-        payload, problem, transient = _envelope(reply, self._auth.scrub)
+        payload, problem, transient = _envelope(reply, self._scrub)
         if problem is None and 200 <= status < 300:
             verdict, error = Verdict.OK, None
+            payload = redact_data(payload, reply.body, [*self._auth.secrets(), *self._transport.secrets()])
         else:
             error = self._error(call, reply, payload, problem)
             if status in RETRIED_CLIENT_STATUSES:
@@ -383,10 +385,13 @@ class ApiSession:
     def _error(self, call: Call, reply: Reply, payload: dict[str, Any], problem: str | None) -> CommsMiningError:
         if problem is not None:
             return ProtocolError(
-                printable(self._auth.scrub(problem)), method=call.method, path=call.path, status=reply.status
+                printable(self._scrub(problem)), method=call.method, path=call.path, status=reply.status
             )
-        said = self._auth.scrub(str(payload.get("message") or ""))
+        said = self._scrub(str(payload.get("message") or ""))
         return api_error(reply.status, said, method=call.method, path=call.path, permission=call.permission)
+
+    def _scrub(self, text: str) -> str:
+        return self._auth.scrub(text, self._transport)
 
     def _observe(self, call: Call, outcome: Outcome, attempts: int, seconds: float) -> None:
         if self._observer is not None:

@@ -156,7 +156,7 @@ class SourcesApi:
             source = _source(outcome)
             if attempted.preceded_by(source.created_at, outcome):
                 raise ConflictError(
-                    f"the server answered this create with a source that has existed since {source.raw['created_at']}: "
+                    f"the server answered this create with a source that has existed since {_since(source)}: "
                     "it treats PUT as an upsert, so the existing source may have been changed. Look before creating, "
                     "as CreateSourceOperator does",
                     method=call.method,
@@ -171,7 +171,7 @@ class SourcesApi:
                 return None
             source, differences, unknown = self._seen(look, wanted, attempted)
             if differences or attempted.preceded_by(source.created_at, look):
-                told = describe_differences(differences) or f"it has existed since {source.raw.get('created_at')}"
+                told = describe_differences(differences) or f"it has existed since {_since(source)}"
                 raise ConflictError(
                     f"another source of this name (id {source.id}) is there: {told}",
                     differences=differences,
@@ -319,6 +319,11 @@ def _wanted(**fields: object) -> dict[str, object]:
             raise ConfigurationError(f"sensitive_properties: {properties!r} is not a list of texts; give a list")
         fields["sensitive_properties"] = [*properties]
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _since(source: Source) -> str:
+    # Not the server's own text, in which a log could be forged.
+    return source.created_at.isoformat() if source.created_at else "an unknown time"
 
 
 def _source(outcome: Outcome) -> Source:

@@ -6,6 +6,7 @@ through, and their variables hold the Authorization header. :meth:`Transport.sen
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import io
 import os
@@ -14,8 +15,10 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -25,7 +28,6 @@ from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError
 from urllib3.util import parse_url
 
 from airflow_provider_cm.api.endpoint import is_loopback
-from airflow_provider_cm.api.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,7 @@ MAX_RESPONSE_BYTES = 128 * 1024 * 1024
 """The largest response body that is read, after decompression: a listing of 100,000 sources fits several times."""
 
 _CHUNK = 64 * 1024
+_NO_NUMBER = "invalid literal for int()"  # how Python begins its word on a chunk without a length
 _NO_TUNNEL = "Tunnel connection failed"  # how http.client begins its only word on a refused CONNECT
 
 
@@ -53,11 +56,11 @@ class Failure:
     """An exchange without a complete response.
 
     :param stage: how far it got.
-    :param reason: why, in words fit for a log.
+    :param reason: why; it can hold what a server said, secrets included, and is to be made fit for a log.
     """
 
     stage: Stage
-    reason: str
+    reason: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,15 @@ class Reply:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+
+
+class Unshown(bytes):
+    """A body that holds a secret; a traceback that shows variables does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Unshown(***)"
 
 
 class Transport:
@@ -107,6 +119,14 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"Transport(timeout={self._timeout}, verify={self._verify!r})"  # a proxy's URL can hold a password
+
+    def secrets(self) -> list[str]:
+        """Give the passwords of the proxies, which a proxy may repeat in what it says."""
+        found = []
+        for url in (getproxies() if self._proxies is None else self._proxies).values():
+            with contextlib.suppress(ValueError):
+                found.append(unquote(urlsplit(url).password or ""))
+        return sorted(filter(None, found), key=len, reverse=True)
 
     def send(
         self,
@@ -157,6 +177,10 @@ class Transport:
                 return _read(response)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             return _failure(error)
+        except BaseException as error:
+            # A task that is ended from outside while it waits: the frames in between hold credentials in variables.
+            error.__traceback__ = None
+            raise
         finally:
             _deadline.at = None
 
@@ -173,6 +197,7 @@ class Transport:
         if session is None or self._local.pid != os.getpid():
             session = _Session()
             session.trust_env = False  # the environment is asked here, by _verification and _route
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none is needed, and one is a secret
             session.headers["User-Agent"] = self._user_agent
             session.headers["Accept"] = "application/json"
             adapter = _DeadlineAdapter(pool_connections=2, pool_maxsize=1)
@@ -264,9 +289,12 @@ def _reason(chain: list[BaseException]) -> str:
     """Name the innermost cause; the outer ones repeat it around object addresses and URLs."""
     for error in reversed(chain):
         if isinstance(error, OSError) and error.strerror:
-            return printable(error.strerror, 200)
+            return error.strerror
     texts = [str(error) for error in chain if str(error) and "object at 0x" not in str(error)]
-    return printable(texts[-1], 200) if texts else type(chain[0]).__name__
+    if any(text.startswith(_NO_NUMBER) for text in texts):
+        # It quotes what the server sent, and may have cut it in the middle of a secret.
+        return "the answer is not proper HTTP"
+    return texts[-1] if texts else type(chain[0]).__name__
 
 
 # --- A deadline for all reads of an exchange -------------------------------------------------------------------------

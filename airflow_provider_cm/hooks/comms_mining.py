@@ -67,8 +67,9 @@ class CommsMiningHook(BaseHook):
         with self._lock:
             if self._session is None:
                 looked_up = self._connection is None
-                connection = self._connection or self.get_connection(self.comms_mining_conn_id)
-                self._session = self._make_session(parse_connection(connection), looked_up=looked_up)
+                # The connection is kept in no variable: its repr shows the password, in a traceback too.
+                settings = parse_connection(self._connection or self.get_connection(self.comms_mining_conn_id))
+                self._session = self._make_session(settings, looked_up=looked_up)
             return self._session
 
     @property
@@ -109,9 +110,7 @@ class CommsMiningHook(BaseHook):
 
     def _make_session(self, settings: Settings, *, looked_up: bool) -> ApiSession:
         if settings.proxy:
-            password = urlsplit(settings.proxy).password
-            for secret in {settings.proxy, password, unquote(password or "")} - {None, ""}:
-                mask_secret(secret)
+            _mask_proxy(settings.proxy)
         default = RetryPolicy()
         return ApiSession(
             settings.endpoint,
@@ -150,6 +149,12 @@ class CommsMiningHook(BaseHook):
 
     def _observe(self, record: RequestRecord) -> None:
         self.log.info("%s", record)
+
+
+def _mask_proxy(url: str) -> None:
+    password = urlsplit(url).password
+    for secret in {url, password, unquote(password or "")} - {None, ""}:
+        mask_secret(secret)
 
 
 def _counted(count: int, noun: str) -> str:

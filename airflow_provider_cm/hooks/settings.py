@@ -100,8 +100,9 @@ def parse_connection(connection: ConnectionLike) -> Settings:
     try:
         return _parse(connection, _extra(connection.extra))
     except ConfigurationError as error:
-        told = str(error)
-    raise ConfigurationError(f"connection '{connection.conn_id}': {told}")
+        told = f"connection '{connection.conn_id}': {error}"
+    del connection  # its repr shows the password, and a traceback that shows variables shows it
+    raise ConfigurationError(told)
 
 
 def _parse(connection: ConnectionLike, extra: Mapping[str, Any]) -> Settings:

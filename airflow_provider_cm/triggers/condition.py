@@ -121,7 +121,7 @@ class Condition:
             if source.updated_at is None:
                 raise ProtocolError(f"{self.address} has no readable `updated_at`, so a wait for it cannot end")
             met = source.updated_at > self.updated_after
-            summary += f", updated at {source.raw.get('updated_at')}"
+            summary += f", updated at {source.updated_at.isoformat()}"
         differences, unknown = source.compare(self.match)
         if unknown:
             raise ProtocolError(

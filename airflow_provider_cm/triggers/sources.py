@@ -122,8 +122,8 @@ class SourceTrigger(BaseEventTrigger):
         while True:
             try:
                 if hook is None:
-                    connection = await self._connection()
-                    hook = await asyncio.to_thread(_make_hook, connection)
+                    # Kept in no variable, which a traceback might show.
+                    hook = await asyncio.to_thread(_make_hook, await self._connection())
                 look = await asyncio.to_thread(_look, hook, condition)
             except CommsMiningError as error:
                 failures += 1
