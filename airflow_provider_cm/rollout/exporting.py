@@ -130,8 +130,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Read more easily in a review; the emitter itself falls back to quotes where this style could not hold the text.
-    style = "|" if "\n" in text.strip("\n") else None
+    if not text.replace("\n", "").isprintable():
+        style: str | None = '"'  # with escapes; left to itself, the emitter loses U+0085, a line break to YAML
+    else:
+        # Read more easily in a review; the emitter falls back to quotes where this style could not hold the text.
+        style = "|" if "\n" in text.strip("\n") else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -448,7 +448,8 @@ def test_what_the_list_lacks_afterwards_is_unknown(world: World) -> None:
     assert "still lists the source" in message(report, "nps-1")
 
 
-def test_a_server_that_upserts_is_not_called_a_success(world: World) -> None:
+def test_a_server_that_upserts_is_not_called_a_success(full: World) -> None:
+    world = full
     world.server.configure(duplicate_put="upsert")
     made = world.plan(manifest({"name": "a", "title": "mine"}))
     added(world, "a", title="rival")
