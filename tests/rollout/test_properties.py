@@ -61,10 +61,7 @@ def matches(there: dict[str, Any], fields: dict[str, Any]) -> dict[str, tuple[An
     differing = {}
     for name, value in fields.items():
         has = there.get(SETTABLE[name])
-        if name == "sensitive_properties":
-            same = set(has or ()) == set(value)
-        else:
-            same = has == value
+        same = set(has or ()) == set(value) if name == "sensitive_properties" else has == value
         if not same:
             differing[name] = (has, value)
     return differing
@@ -193,9 +190,9 @@ def test_export_then_plan_is_all_no_ops(server: EmulatorServer, shapes: str, pro
     assert made.actions == ()
     assert made.no_ops == len(project)
     there = held(world)
-    for entry in manifest.wanted():
-        assert matches(there[f"{PROJECT}/{entry.name}"], dict(entry.fields)) == {}
-        assert {"title", "description", "language", "should_translate", "sensitive_properties"} <= entry.fields.keys()
+    for each in manifest.wanted():
+        assert matches(there[f"{PROJECT}/{each.name}"], dict(each.fields)) == {}
+        assert {"title", "description", "language", "should_translate", "sensitive_properties"} <= each.fields.keys()
     # In an empty project it makes the same sources once more.
     for name in project:
         world.tenant.delete_source(PROJECT, name)
