@@ -87,7 +87,10 @@ def _run(command: Callable[[Namespace, TextIO], int], args: Namespace, *, progre
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. What was sent may have been carried out; look with `plan`.\n")
         code = INTERRUPTED
-    except (CommsMiningError, UnicodeEncodeError) as error:
+    except UnicodeEncodeError as error:
+        sys.stderr.write(f"Error: stdout has no way to write some characters ({error.encoding}); set PYTHONUTF8=1\n")
+        code = FAILED
+    except CommsMiningError as error:
         sys.stderr.write(f"Error: {error}\n")
         code = USAGE if isinstance(error, UsageError) else FAILED
     if code:
@@ -113,10 +116,9 @@ def _results_alone(*, verbose: bool, progress: bool) -> Iterator[TextIO]:
     handlers = [
         handler
         for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is out
+        if isinstance(handler, logging.StreamHandler) and handler.stream in {out, sys.__stdout__}
     ]
-    for handler in handlers:
-        handler.setStream(sys.stderr)
+    streams = [handler.setStream(sys.stderr) for handler in handlers]
     if not (verbose or progress):
         logging.disable(max(disabled, logging.INFO))
     try:
@@ -124,8 +126,8 @@ def _results_alone(*, verbose: bool, progress: bool) -> Iterator[TextIO]:
             yield out
     finally:
         logging.disable(disabled)
-        for handler in handlers:
-            handler.setStream(out)
+        for handler, stream in zip(handlers, streams, strict=True):
+            handler.setStream(stream)
 
 
 def _connection(conn_id: str) -> ConnectionLike:
