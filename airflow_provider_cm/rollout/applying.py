@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.rollout.actions import CARRIED_OUT, Action, Plan, PlanError
 from airflow_provider_cm.rollout.crew import Crew
-from airflow_provider_cm.rollout.judging import judge, verify
+from airflow_provider_cm.rollout.judging import ended, judge, verify
 from airflow_provider_cm.rollout.observing import completed
 from airflow_provider_cm.rollout.report import Outcome, Report
 from airflow_provider_cm.rollout.writing import Writer
@@ -154,4 +153,5 @@ class _Run:
             outcome = self.outcomes[action.name]
             seen = verify(action, outcome, shown.get(action.name))
             if seen is not None:
-                self._note(replace(outcome, result=seen[0], message=seen[1], transient=seen[0] == "unknown"))
+                result, message = seen
+                self._note(ended(action, result, message, outcome.source_id, transient=result == "unknown"))

@@ -8,8 +8,9 @@ import yaml
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.models import SETTABLE
-from airflow_provider_cm.api.names import check_project, check_source_name
+from airflow_provider_cm.api.names import check_project
 from airflow_provider_cm.rollout.observing import completed
+from airflow_provider_cm.rollout.patterns import is_name
 from airflow_provider_cm.rollout.planning import value_of
 from airflow_provider_cm.rollout.variables import NAME, escape
 
@@ -48,12 +49,10 @@ def export(
     whole = sorted(completed(sources, listed, needed, max_workers=max_workers), key=lambda source: source.name)
     notes, entries = [], []
     for source in whole:
-        try:
-            check_source_name(source.name)
-        except ConfigurationError:
-            notes.append(f"# Left out, since a manifest cannot name it: {printable(source.name)}")
-        else:
+        if is_name(source.name):
             entries.append(_entry(source, names))
+        else:
+            notes.append(f"# Left out, since a manifest cannot name it: {printable(source.name)}")
     manifest = {"project": names.replaced(project), "sources": entries}
     names.finish()
     head = [f"# The sources of {printable(project)} on {printable(sources.session.endpoint)}", *notes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_cm.api.errors import printable
 from airflow_provider_cm.api.models import describe_differences
 from airflow_provider_cm.rollout.planning import difference
 from airflow_provider_cm.rollout.report import Outcome
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.rollout.actions import Action, Value
     from airflow_provider_cm.rollout.report import Result
+
+
+_LONGEST = 2000
 
 
 def judge(action: Action, source: Source | None) -> Outcome | None:
@@ -89,7 +93,8 @@ def ended(
     :param source_id: the source's id, where the action does not know it.
     :param transient: whether applying again may end better.
     """
-    return Outcome(action.kind, action.project, action.name, result, message, source_id or action.source_id, transient)
+    said = printable(message, _LONGEST)  # it may quote what the server holds, and it ends up in logs
+    return Outcome(action.kind, action.project, action.name, result, said, source_id or action.source_id, transient)
 
 
 def _told(differing: Mapping[str, Value], expected: Mapping[str, Value]) -> str:

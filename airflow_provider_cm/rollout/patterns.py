@@ -6,6 +6,8 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
+from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.api.names import check_source_name
 from airflow_provider_cm.api.values import shown
 
 if TYPE_CHECKING:
@@ -26,6 +28,18 @@ def check_pattern(pattern: str) -> str:
             f"{shown(pattern)} can match no source's name; use letters, digits, '-' and '_' with *, ? and [...]"
         )
     return pattern
+
+
+def is_name(name: str) -> bool:
+    """Whether a manifest could name such a source; no rule of the API is known that keeps others from being there.
+
+    :param name: as a server lists it.
+    """
+    try:
+        check_source_name(name)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def matches_anything(pattern: str) -> bool:

@@ -10,7 +10,7 @@ from airflow_provider_cm.api.errors import ProtocolError
 from airflow_provider_cm.api.models import SETTABLE, Source, same_value
 from airflow_provider_cm.api.values import shown
 from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Plan, PlanError, Value
-from airflow_provider_cm.rollout.patterns import matcher, matches_anything
+from airflow_provider_cm.rollout.patterns import is_name, matcher, matches_anything
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -176,7 +176,7 @@ class _Planner:
         folded = {name.lower(): name for name in named}
         deletes: list[Action] = []
         for source in unnamed:
-            if not owned.match(source.name) or protected.match(source.name):
+            if not owned.match(source.name) or protected.match(source.name) or not is_name(source.name):
                 continue
             values = {name: value_of(source, name) for name in SETTABLE if source.knows(name)}
             changes = tuple(Change(name, value, None) for name, value in values.items() if value is not None)

@@ -474,6 +474,16 @@ def test_an_unexpected_exception_is_one_failure_like_any_other(world: World, cap
     assert "Traceback" in caplog.text
 
 
+def test_no_message_holds_control_characters_of_a_server(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    added(world, "a", title="before")
+    made = world.plan(manifest({"name": "a", "title": "after"}))
+    world.tenant.update_source(PROJECT, "a", title="\x1b[31mred\nERROR forged line\u202e")
+    report = apply(made, world.api)
+    assert message(report, "a").isprintable()
+    assert "red" in message(report, "a")
+    assert all(record.getMessage().isprintable() for record in caplog.records if "rollout" in record.name)
+
+
 def test_blocked_and_unverified_actions_have_outcomes_too(world: World) -> None:
     added(world, "lang", language="de", title="t")
     added(world, "call", _kind="call")

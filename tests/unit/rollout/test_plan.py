@@ -189,6 +189,12 @@ def test_a_name_that_differs_in_case_only_is_neither_created_nor_pruned() -> Non
     assert all("upper and lower case only" in action.reason for action in made.actions)
 
 
+@pytest.mark.parametrize("name", ["nps-a/b", "nps-..", "nps-a b"])
+def test_a_name_that_no_manifest_could_give_is_nobodys(name: str) -> None:
+    made = planned(manifest({"name": "kept"}, **OWNING), source(name), prune=True, max_deletes=5)
+    assert made.counts == {"create": 1}
+
+
 # What it is made of
 
 
