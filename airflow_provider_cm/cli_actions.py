@@ -118,7 +118,9 @@ def _results_alone(*, verbose: bool, progress: bool) -> Iterator[TextIO]:
         for handler in logging.getLogger().handlers
         if isinstance(handler, logging.StreamHandler) and handler.stream in {out, sys.__stdout__}
     ]
-    streams = [handler.setStream(sys.stderr) for handler in handlers]
+    streams = [handler.stream for handler in handlers]
+    for handler in handlers:
+        handler.setStream(sys.stderr)
     if not (verbose or progress):
         logging.disable(max(disabled, logging.INFO))
     try:
