@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .cache/bootstrap/bin/uv)
 BOOTSTRAP := $(filter .cache/bootstrap/bin/uv,$(UV))
 
-.PHONY: help setup demo test test-faults mutants lint format e2e constraints clean
+.PHONY: help setup demo test test-faults mutants bench lint format e2e constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to run
@@ -49,6 +49,9 @@ test-faults: setup ## 20,000 random calls under faults, against the server's own
 
 mutants: setup ## break the client in one way at a time, and show that the tests notice
 	@$(BIN)/python scripts/mutants.py
+
+bench: setup ## measure against a stated limit
+	@$(BIN)/python benchmarks/apply_creates.py
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
