@@ -1,7 +1,7 @@
 """How close to the limit is apply? 1,000 creates on a server that answers after 50 ms, with 8 workers.
 
-The limit is 1000 x 50 ms / 8 = 6.25 s. Prints the time of each round, the median and its ratio to that limit; exits with
-1 beyond 1.2 times the limit.
+The limit is 1000 x 50 ms / 8 = 6.25 s. Prints the time of each round, the median and its ratio to that limit; exits
+with 1 beyond 1.2 times the limit.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ MUTANTS = [
     ),
     Mutant(
         "take a gateway's 404 page for 'not there'",
-        "api/session.py",
+        "api/envelope.py",
         '        return {}, f"{where}, but the body is not JSON',
         '        return {}, None if status == 404 else f"{where}, but the body is not JSON',
         ("tests/unit/api",),

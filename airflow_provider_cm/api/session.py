@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import json
 import logging
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import tenacity
 
 from airflow_provider_cm import __version__
 from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
+from airflow_provider_cm.api.envelope import parse_server_timing, read_envelope
 from airflow_provider_cm.api.errors import (
     RETRIED_CLIENT_STATUSES,
     CommsMiningError,
@@ -24,9 +24,7 @@ from airflow_provider_cm.api.errors import (
     ProtocolError,
     TransportError,
     api_error,
-    is_transient_status,
     printable,
-    status_text,
 )
 from airflow_provider_cm.api.guards import Guards, is_reading_post
 from airflow_provider_cm.api.redaction import redact_data
@@ -43,10 +41,6 @@ _log = logging.getLogger(__name__)
 
 # The vendor's edge rejects the default agents of some libraries, so this one is always named.
 USER_AGENT = f"airflow-provider-cm/{__version__}"
-
-_SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?(\d+(?:\.\d+)?)")
-_LOOKED_AT = 512 * 1024  # bytes of a body that is not JSON, to find an excerpt in
-_TAG = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +355,7 @@ class ApiSession:
         error: CommsMiningError | None
         status = reply.status
         platform_ms = parse_server_timing(reply.headers)
-        payload, problem, transient = _envelope(reply, self._scrub)
+        payload, problem, transient = read_envelope(reply, self._scrub)
         if problem is None and 200 <= status < 300:
             verdict, error = Verdict.OK, None
             payload = redact_data(payload, reply.body, [*self._auth.secrets(), *self._transport.secrets()])
@@ -410,47 +404,8 @@ class ApiSession:
             )
 
 
-def _envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, Any], str | None, bool]:
-    """Judge the form of a response: its JSON object, what is wrong with it, and whether that may pass."""
-    status, transient = reply.status, is_transient_status(reply.status)
-    where = status_text(status)
-    if 300 <= status < 400:
-        target = reply.headers.get("Location", "nowhere")
-        return {}, f"{where}: redirected to {target}; redirects are not followed, correct the endpoint", False
-    try:
-        payload = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        # Secrets are taken out before the text is cut, since half of one would not be recognised.
-        excerpt = _TAG.sub(" ", scrub(reply.body[:_LOOKED_AT].decode("utf-8", "replace"))[:4000])
-        excerpt = " ".join(excerpt.split())[:200]
-        if not reply.body.strip():
-            return {}, f"{where}, with an empty body", transient or status < 300
-        if reply.body.lstrip()[:1] == b"{":
-            return {}, f"{where}, with JSON that is cut off or broken: {excerpt}", True
-        return {}, f"{where}, but the body is not JSON (is the endpoint right?): {excerpt}", transient
-    if not isinstance(payload, dict) or payload.get("status") not in ("ok", "error"):  # not in a set: it may be a list
-        return (
-            {},
-            f"{where}, but the body has no status 'ok' or 'error', so it is not from this API",
-            transient,
-        )
-    if (payload["status"] == "ok") != (200 <= status < 300):
-        said = payload.get("message") or "no message"
-        return payload, f"{where}, but the body says status '{payload['status']}' ({said})", transient
-    return payload, None, transient
-
-
 def _encode(body: object) -> bytes:
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"json: the request body cannot be written as JSON: {error}") from None
-
-
-def parse_server_timing(headers: Mapping[str, str]) -> float | None:
-    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds.
-
-    :param headers: response headers, with case-insensitive look-up.
-    """
-    found = _SERVER_TIMING.search(headers.get("Server-Timing") or "")
-    return float(found.group(1)) if found else None

@@ -1,0 +1,65 @@
+"""The form of the API's responses: the envelope around every JSON object, and the platform's own time.
+
+From the vendor's page "Using the API", sections "Errors" and "Performance timing".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cm.api.errors import is_transient_status, status_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_cm.api.transport import Reply
+
+_SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?(\d+(?:\.\d+)?)")
+_LOOKED_AT = 512 * 1024  # bytes of a body that is not JSON, to find an excerpt in
+_TAG = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
+def read_envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, Any], str | None, bool]:
+    """Judge the form of a response.
+
+    :param reply: the response.
+    :param scrub: takes secrets out of a text.
+    :return: its JSON object; what is wrong with it, or ``None``; and whether asking again may help.
+    """
+    status, transient = reply.status, is_transient_status(reply.status)
+    where = status_text(status)
+    if 300 <= status < 400:
+        target = reply.headers.get("Location", "nowhere")
+        return {}, f"{where}: redirected to {target}; redirects are not followed, correct the endpoint", False
+    try:
+        payload = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        # Secrets are taken out before the text is cut, since half of one would not be recognised.
+        excerpt = _TAG.sub(" ", scrub(reply.body[:_LOOKED_AT].decode("utf-8", "replace"))[:4000])
+        excerpt = " ".join(excerpt.split())[:200]
+        if not reply.body.strip():
+            return {}, f"{where}, with an empty body", transient or status < 300
+        if reply.body.lstrip()[:1] == b"{":
+            return {}, f"{where}, with JSON that is cut off or broken: {excerpt}", True
+        return {}, f"{where}, but the body is not JSON (is the endpoint right?): {excerpt}", transient
+    if not isinstance(payload, dict) or payload.get("status") not in ("ok", "error"):  # not in a set: it may be a list
+        return (
+            {},
+            f"{where}, but the body has no status 'ok' or 'error', so it is not from this API",
+            transient,
+        )
+    if (payload["status"] == "ok") != (200 <= status < 300):
+        said = payload.get("message") or "no message"
+        return payload, f"{where}, but the body says status '{payload['status']}' ({said})", transient
+    return payload, None, transient
+
+
+def parse_server_timing(headers: Mapping[str, str]) -> float | None:
+    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds.
+
+    :param headers: response headers, with case-insensitive look-up.
+    """
+    found = _SERVER_TIMING.search(headers.get("Server-Timing") or "")
+    return float(found.group(1)) if found else None
