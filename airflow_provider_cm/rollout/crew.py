@@ -51,7 +51,6 @@ class Crew:
     ) -> None:
         """End: at once if there was an error, what is not begun then is never done."""
         with self._changed:
-            self._jobs.clear()
             self._ended = True
             self._changed.notify_all()
         until = time.monotonic() + _PATIENCE

@@ -173,7 +173,7 @@ class Writer:
 
 def _arguments(action: Action) -> dict[str, Any]:
     arguments: dict[str, Any] = {change.field: change.after for change in action.changes}
-    if action.kind == "update" and "bucket_id" in arguments and arguments["bucket_id"] is None:
-        del arguments["bucket_id"]
-        arguments["detach_bucket"] = True
+    # None means "not sent" to the client, which has a word of its own for detaching.
+    if action.kind == "update" and "bucket_id" in arguments:
+        arguments["detach_bucket"] = arguments["bucket_id"] is None
     return arguments
