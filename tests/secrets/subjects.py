@@ -1,0 +1,270 @@
+"""What is run: everything that the provider lists, found there, with the arguments prepared here.
+
+What is added to the provider joins by being listed. It needs arguments here, or the test says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import inspect
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, TaskDeferred
+from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_cm.get_provider_info import get_provider_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.secrets.search import Haul
+
+INBOX: dict[str, Any] = {"project": "acme-dev", "source_name": "inbox"}
+SOME_ID = "18ba5ce699f8da1f"
+MANIFEST_FILE = Path(__file__).with_name("manifest.json")
+MANIFEST = json.loads(MANIFEST_FILE.read_text())
+PAST = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+
+
+def plan_for_the_connection() -> dict[str, Any]:
+    """Make a plan as if the project were empty, for the endpoint of the connection that the run is to use."""
+    from airflow_provider_cm.api.endpoint import normalise_endpoint
+    from airflow_provider_cm.rollout import Manifest, plan
+
+    host = json.loads(os.environ["AIRFLOW_CONN_COMMS_MINING_DEFAULT"]).get("host") or "https://cm.example/a/b/reinfer_"
+    try:
+        target = normalise_endpoint(host, allow_http=True)
+    except ValueError:
+        target = "https://cm.example/a/b/reinfer_"
+    return plan(Manifest.parse(MANIFEST), [], target=target).to_dict()
+
+
+# Each class that the provider lists, by its name, with the arguments of each run of it; a function is called to give
+# an argument when the run begins.
+ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "CreateSourceOperator": [
+        {"project": "acme-dev", "source_name": "new", "title": "{{ 'New' }}"},
+        {**INBOX, "title": "Another", "if_exists": "match"},
+        {**INBOX, "title": "Another", "if_exists": "update"},
+    ],
+    "UpdateSourceOperator": [{**INBOX, "description": "Changed"}],
+    "GetSourceOperator": [INBOX, {"source_id": SOME_ID}],
+    "ListSourcesOperator": [{}, {"project": "acme-dev", "name_pattern": "i*"}],
+    "DeleteSourceOperator": [{**INBOX, "only_if_empty": True}, {"source_id": SOME_ID, "if_missing": "fail"}],
+    "PlanSourcesOperator": [{"manifest": MANIFEST, "prune": True, "max_deletes": 1}],
+    "ApplySourcesOperator": [{"plan": plan_for_the_connection, "delete_nonempty": True}],
+    "ReconcileSourcesOperator": [
+        {"manifest": MANIFEST, "prune": True, "max_deletes": 9, "delete_nonempty": True},
+        {"manifest": MANIFEST, "on_drift": "fail"},
+    ],
+    "ExportSourcesOperator": [{"project": "acme-dev"}],
+    "SourceSensor": [
+        {**INBOX, "match": {"title": "Other"}, "timeout": 0, "poke_interval": 0.01},
+        {**INBOX, "until": "has_messages", "deferrable": True, "max_consecutive_failures": 1},
+        {**INBOX, "until": "updated", "updated_after": PAST, "deferrable": True, "end_from_trigger": True},
+    ],
+    "SourceTrigger": [
+        {**INBOX, "match": {"title": "Other"}},
+        {**INBOX, "until": "updated", "updated_after": PAST},
+        {"source_id": SOME_ID, "until": "absent", "max_consecutive_failures": 2, "poll_interval": 0.01},
+    ],
+}
+# What is done with each hook that the provider lists.
+HOOK_CALLS: dict[str, list[Callable[[Any], object]]] = {
+    "CommsMiningHook": [
+        lambda hook: hook.test_connection(),
+        lambda hook: hook.request("GET", "sources", "acme-dev"),
+        lambda hook: hook.request("PUT", "sources", "acme-dev", "other", json={"source": {}}),
+        lambda hook: hook.sources.statistics("acme-dev", "inbox"),
+    ]
+}
+# Each command of the provider's command line, such as ("cm", "plan"), with its arguments.
+_PRUNE = ["--manifest", str(MANIFEST_FILE), "--prune", "--max-deletes", "9"]
+COMMANDS: dict[tuple[str, ...], list[list[str]]] = {
+    ("comms-mining", "check"): [[], ["--verbose"]],
+    ("comms-mining", "list"): [["--project", "acme-dev", "--json"]],
+    ("comms-mining", "plan"): [["--markdown", *_PRUNE]],
+    ("comms-mining", "apply"): [["--yes", "--delete-nonempty", "--verbose", *_PRUNE]],
+    ("comms-mining", "export"): [["--project", "acme-dev"]],
+}
+
+# Keys of the provider's information under which there is code that runs, and those that hold only words.
+RUN = {"hooks", "operators", "sensors", "triggers", "cli"}
+WORDS = {"package-name", "name", "description", "integrations", "connection-types", "config"}
+_BASES: dict[str, type] = {
+    "hooks": BaseHook,
+    "operators": BaseOperator,
+    "sensors": BaseSensorOperator,
+    "triggers": BaseTrigger,
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run of one thing that the provider lists.
+
+    :param name: to tell it from others.
+    :param run: does it, and puts all that it shows into the haul; what it raises is for the caller.
+    :param first: the first of several runs.
+    :param threaded: it talks to the API in another thread.
+    """
+
+    name: str
+    run: Callable[[Haul], None]
+    first: bool
+    threaded: bool
+
+
+def unprepared(info: dict[str, Any]) -> list[str]:
+    """List what would not be run: the message of the test that fails then."""
+    problems = [
+        f"`{key}` is a new key of the provider's information: say in {__name__} how what it lists is run (RUN), or "
+        "that nothing of it runs (WORDS)"
+        for key in info
+        if key not in RUN | WORDS
+    ]
+    prepared = ARGUMENTS.keys() | HOOK_CALLS.keys()
+    problems += [
+        f"{kind}: {each.__name__} is listed by the provider, and no arguments are prepared for it: add them to "
+        f"ARGUMENTS (a hook's calls to HOOK_CALLS) in {__name__}"
+        for kind in _BASES
+        for each in listed(info, kind)
+        if each.__name__ not in prepared
+    ]
+    problems += [
+        f"cli: no arguments are prepared for `airflow {' '.join(path)}`: add them to COMMANDS in {__name__}"
+        for path in commands(info)
+        if path not in COMMANDS
+    ]
+    return problems
+
+
+def listed(info: dict[str, Any], kind: str) -> list[type]:
+    """Find the classes in the modules that the provider lists."""
+    found = []
+    for block in info.get(kind, []):
+        for name in block["python-modules"]:
+            found += [
+                each
+                for each in vars(importlib.import_module(name)).values()
+                if inspect.isclass(each)
+                and issubclass(each, _BASES[kind])
+                and each.__module__ == name
+                and not each.__name__.startswith("_")
+            ]
+    return found
+
+
+def commands(info: dict[str, Any]) -> dict[tuple[str, ...], Any]:
+    """Find the commands that the provider adds to Airflow's command line, by their words."""
+    found: dict[tuple[str, ...], Any] = {}
+
+    def collect(command: Any, before: tuple[str, ...]) -> None:
+        path = (*before, command.name)
+        if hasattr(command, "subcommands"):
+            for each in command.subcommands:
+                collect(each, path)
+        else:
+            found[path] = command
+
+    for function in info.get("cli", []):
+        for command in import_string(function)():
+            collect(command, ())
+    return found
+
+
+def subjects() -> list[Subject]:
+    """Give all runs of all that the provider lists."""
+    info = get_provider_info()
+    found: list[Subject] = []
+    for kind in ("operators", "sensors", "triggers"):
+        for each in listed(info, kind):
+            run = _run_trigger if kind == "triggers" else _run_task
+            for number, arguments in enumerate(ARGUMENTS[each.__name__]):
+                found.append(_subject(each.__name__, number, run, each, arguments))
+    for each in listed(info, "hooks"):
+        for number, call in enumerate(HOOK_CALLS[each.__name__]):
+            found.append(_subject(each.__name__, number, _run_hook, each, call))
+    for path, command in commands(info).items():
+        for number, words in enumerate(COMMANDS[path]):
+            found.append(_subject(f"airflow {' '.join(path)}", number, _run_command, command, words))
+    return found
+
+
+def _subject(name: str, number: int, run: Callable[[Haul, Any, Any], None], what: Any, how: Any) -> Subject:
+    return Subject(f"{name} {number}", lambda haul: run(haul, what, how), number == 0, run is _run_trigger)
+
+
+class _TaskInstance:
+    """What of a task's instance our operators use."""
+
+    def __init__(self, haul: Haul) -> None:
+        self._haul = haul
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self._haul.add("XCom", json.dumps([key, value], default=repr))
+
+
+def _run_task(haul: Haul, kind: Any, arguments: dict[str, Any]) -> None:
+    task = kind(task_id="t", **{name: value() if callable(value) else value for name, value in arguments.items()})
+    context: Any = {"ti": _TaskInstance(haul)}
+    try:
+        task.render_template_fields(context)
+        try:
+            haul.add("XCom", json.dumps(task.execute(context), default=repr))
+        except TaskDeferred as deferral:
+            haul.add("deferral", repr((deferral.method_name, deferral.kwargs)))
+            for payload in _events(haul, deferral.trigger):
+                haul.add("XCom", json.dumps(getattr(task, deferral.method_name)(context, payload), default=repr))
+    finally:
+        haul.add_object("object", task)
+        rendered = {name: getattr(task, name) for name in task.template_fields}
+        haul.add("rendered template", json.dumps(rendered, default=repr))
+
+
+def _run_trigger(haul: Haul, kind: Any, arguments: dict[str, Any]) -> None:
+    _events(haul, kind(comms_mining_conn_id="comms_mining_default", **{"deadline": PAST, **arguments}))
+
+
+def _events(haul: Haul, trigger: Any) -> list[Any]:
+    """Let a trigger run as the triggerer does: made anew from the JSON of itself."""
+    path, arguments = trigger.serialize()
+    haul.add("serialized trigger", json.dumps([path, arguments]))
+    again = import_string(path)(**json.loads(json.dumps({**arguments, "deadline": PAST})))
+
+    async def run() -> list[Any]:
+        async with asyncio.timeout(20):
+            return [event async for event in again.run()]
+
+    try:
+        events = asyncio.run(run())
+    finally:
+        haul.add_object("object", again)
+        haul.add("object", repr(trigger))
+    for event in events:
+        haul.add("event", json.dumps(event.payload, default=repr))
+        haul.add("event", repr(event))
+    return [event.payload for event in events if not hasattr(event, "xcoms")]
+
+
+def _run_hook(haul: Haul, kind: Any, call: Callable[[Any], object]) -> None:
+    hook = kind()
+    try:
+        haul.add("answer of the hook", json.dumps(call(hook), default=repr))
+    finally:
+        haul.add_object("object", hook)
+
+
+def _run_command(_: Haul, command: Any, words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    for argument in command.args:
+        argument.add_to_parser(parser)
+    command.func(parser.parse_args(words))  # it writes to stdout and stderr, which are captured
