@@ -64,6 +64,8 @@ class CommsMiningHook(BaseHook):
 
         :raises ConfigurationError: when a setting of the connection is wrong, naming it.
         """
+        if self._session is not None:
+            return self._session  # without the lock, which might be held by another thread when a process forks
         with self._lock:
             if self._session is None:
                 looked_up = self._connection is None

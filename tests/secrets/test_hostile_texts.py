@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -116,3 +117,16 @@ def test_a_server_keeps_no_cookie_with_us(monkeypatch: pytest.MonkeyPatch) -> No
         hook.sources.list()
         hook.sources.list()
     assert "Cookie" not in server.requests[1].headers
+
+
+@pytest.mark.parametrize("name", ["token", "App Secret"])
+def test_a_task_that_is_ended_while_it_waits_shows_no_credential(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    haul = Haul()
+    with contextlib.ExitStack() as stack:
+        (found,) = (each for each in situations.interrupted(stack) if each.name == f"interrupted, {name}")
+        monkeypatch.setenv("AIRFLOW_CONN_COMMS_MINING_DEFAULT", json.dumps(found.connection))
+        with found.around(), pytest.raises(situations.TaskTimeout) as info:
+            CommsMiningHook().sources.list()
+        haul.add_exception("exception", info.value)
+    assert haul.counts["exception: variables"] > 10
+    assert haul.search(situations.SECRETS) == []
