@@ -18,7 +18,7 @@ from airflow.cli.cli_parser import get_parser
 from airflow.providers.common.compat.sdk import AirflowException
 from cryptography.fernet import InvalidToken
 
-from airflow_provider_cm import cli_actions
+from airflow_provider_cm import cli_actions, cli_check
 from airflow_provider_cm.cli import get_comms_mining_cli_commands, variable
 from airflow_provider_cm.rollout import Manifest, Plan
 from tests.unit.api.server import Answer, Server
@@ -158,8 +158,8 @@ def test_check_says_that_all_is_well(connect: Connect, run: Callable[..., Ended]
     tenant.add_source("acme-prod", "inbox")
     ended = run("check", "--conn-id", "comms_mining_default")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.steps() == {**dict.fromkeys(cli_actions.STEPS, "ok"), "writing": "?"}
-    assert list(ended.steps()) == list(cli_actions.STEPS)
+    assert ended.steps() == {**dict.fromkeys(cli_check.STEPS, "ok"), "writing": "?"}
+    assert list(ended.steps()) == list(cli_check.STEPS)
     assert "2 sources in 2 projects visible: acme-dev, acme-prod" in ended.line("sources")
     assert "read_only false, allow_delete false, allowed_projects acme-*" in ended.line("guards")
     assert ("identity_/connect/token gave a token" in ended.line("identity")) == (auth == "app")
@@ -191,9 +191,9 @@ def failing(ended: Ended) -> str:
     """Give the step that failed; those after it, apart from the guards, are not known."""
     assert ended.code == 1
     (failed,) = (step for step, mark in ended.steps().items() if mark == "FAIL")
-    later = list(cli_actions.STEPS)[list(cli_actions.STEPS).index(failed) + 1 :]
+    later = list(cli_check.STEPS)[list(cli_check.STEPS).index(failed) + 1 :]
     assert {mark for step, mark in ended.steps().items() if step in later and step != "guards"} <= {"?"}
-    assert set(ended.steps()) == set(cli_actions.STEPS)
+    assert set(ended.steps()) == set(cli_check.STEPS)
     return failed
 
 
