@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 DAG = "example_dev_to_prod"
+READING_SECONDS = 8
 APPROVE: dict[str, Any] = {"chosen_options": ["Approve"], "params_input": {}}
 
 
@@ -34,6 +36,9 @@ def test_a_rollout_waits_for_the_right_person_and_does_what_was_shown(
     assert "roll-inbox" in shown["body"]
     assert airflow.xcom(DAG, run, "plan", "digest") in shown["body"]
 
+    # Airflow fails a task whose answer comes before its scheduler has noted that the worker has let go of it; a person
+    # reads for longer than that.
+    time.sleep(READING_SECONDS)
     airflow.log_in("somebody")
     assert airflow.answer("PATCH", answer, json=APPROVE).status_code == 403
     airflow.log_in("admin")
