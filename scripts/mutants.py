@@ -158,7 +158,7 @@ MUTANTS = [
     Mutant(
         "take a gateway's HTML 404 for 'not there'",
         ((f"{API}/session.py", "if problem is not None:", "if problem is not None and reply.status != 404:"),),
-        (SESSION, SETTLE),
+        (SESSION, "-k", "not_this_apis and JSON"),
     ),
     Mutant(
         "do not split a guarded path at %2F",
@@ -169,7 +169,7 @@ MUTANTS = [
                 "parts = tuple(path)",
             ),
         ),
-        (f"{UNIT}/test_guards.py",),
+        (f"{UNIT}/test_guards.py", "-k", "segment and not reading"),
     ),
     Mutant(
         "poll without a pause after a failure",
