@@ -31,7 +31,7 @@ def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: Em
     assert waiting <= deferred()
 
     # A wait that is not over in time ends by its own deadline, and soft_fail makes that a skip.
-    airflow.wait_for(lambda: airflow.states("waiting", run)["give_up"] == "skipped")
+    airflow.wait_for(lambda: airflow.states("waiting", run)["give_up"] == "skipped", seconds=150)
 
     made = {name: emulator.tenant(TENANT).add_source("acme-dev", name) for name in ("first", "second", "third")}
     airflow.wait_for(lambda: airflow.states("waiting", run).get("after") == "success")

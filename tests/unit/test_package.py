@@ -82,7 +82,7 @@ def test_the_source_distribution_holds_what_builds_and_tests_it(dist: Path) -> N
     assert source_files() <= names
     assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "Makefile", "constraints.txt"} <= names
     assert "tests/unit/test_package.py" in names
-    folders = {"airflow_provider_cm", "example_dags", "scripts", "tests"}
+    folders = {"airflow_provider_cm", "benchmarks", "docs", "example_dags", "scripts", "tests"}
     files = {"pyproject.toml", "PKG-INFO", "LICENSE", "Makefile", "constraints.txt", ".gitignore"}
     stray = {
         name

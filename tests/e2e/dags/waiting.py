@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, task
 
@@ -33,8 +33,11 @@ with DAG("waiting", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None, 
         source_name="never",
         deferrable=True,
         poke_interval=1,
-        timeout=5,
+        timeout=15,
         soft_fail=True,
+        # Airflow fails a task that resumes before its scheduler has noted that the worker let go of it.
+        retries=2,
+        retry_delay=timedelta(seconds=1),
     )
 
     @task
