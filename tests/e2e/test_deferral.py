@@ -43,6 +43,8 @@ def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: Em
     ]
     assert airflow.returned("waiting", run, "end_from_trigger")["id"] == made["first"]["id"]
     assert airflow.returned("waiting", run, "after") == ["first", "second", "third"]
+    for name in made:
+        emulator.tenant(TENANT).delete_source("acme-dev", name)
 
 
 def has_free_slots_only(pool: dict[str, int], waiting: int) -> bool:
