@@ -14,10 +14,10 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, TaskDeferred
-from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
 from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_cm.get_provider_info import get_provider_info
@@ -176,7 +176,7 @@ def commands(info: dict[str, Any]) -> dict[tuple[str, ...], Any]:
             found[path] = command
 
     for function in info.get("cli", []):
-        for command in import_string(function)():
+        for command in resolve_name(function)():
             collect(command, ())
     return found
 
@@ -238,7 +238,7 @@ def _events(haul: Haul, trigger: Any) -> list[Any]:
     """Let a trigger run as the triggerer does: made anew from the JSON of itself."""
     path, arguments = trigger.serialize()
     haul.add("serialized trigger", json.dumps([path, arguments]))
-    again = import_string(path)(**json.loads(json.dumps({**arguments, "deadline": PAST})))
+    again = resolve_name(path)(**json.loads(json.dumps({**arguments, "deadline": PAST})))
 
     async def run() -> list[Any]:
         async with asyncio.timeout(20):

@@ -9,10 +9,12 @@ import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowSensorTimeout,
@@ -20,8 +22,6 @@ from airflow.providers.common.compat.sdk import (
     Asset,
     TaskDeferred,
 )
-from airflow.sdk.exceptions import AirflowRescheduleException
-from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
 
 from airflow_provider_cm.api import (
     AuthenticationError,
@@ -78,7 +78,7 @@ def defer(**arguments: Any) -> TaskDeferred:
 def trigger_of(deferred: TaskDeferred) -> SourceTrigger:
     """Give the trigger as the triggerer makes it: from what JSON keeps of it."""
     path, kwargs = deferred.trigger.serialize()
-    trigger = import_string(path)(**json.loads(json.dumps(kwargs)))
+    trigger = resolve_name(path)(**json.loads(json.dumps(kwargs)))
     assert isinstance(trigger, SourceTrigger)
     assert trigger.serialize() == (path, kwargs)
     return trigger

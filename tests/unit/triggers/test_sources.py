@@ -7,10 +7,10 @@ import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_cm.triggers.sources import SourceTrigger
@@ -32,7 +32,7 @@ def trigger(**arguments: Any) -> SourceTrigger:
     address: dict[str, Any] = {} if "source_id" in arguments else {"project": "acme-dev", "source_name": "inbox"}
     defaults = {"comms_mining_conn_id": "comms_mining_default", "poll_interval": 0.03, **address}
     path, kwargs = SourceTrigger(**{**defaults, **arguments}).serialize()
-    made = import_string(path)(**json.loads(json.dumps(kwargs)))
+    made = resolve_name(path)(**json.loads(json.dumps(kwargs)))
     assert isinstance(made, SourceTrigger)
     return made
 
