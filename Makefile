@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .cache/bootstrap/bin/uv)
 BOOTSTRAP := $(filter .cache/bootstrap/bin/uv,$(UV))
 
-.PHONY: help setup demo test test-faults mutants bench lint format e2e constraints clean
+.PHONY: help setup demo test test-faults mutants bench docs dist lint format e2e constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to run
@@ -53,11 +53,22 @@ mutants: setup ## break the client in one way at a time, and show that the tests
 bench: setup ## measure against a stated limit
 	@$(BIN)/python benchmarks/apply_creates.py
 
-lint: setup ## ruff, mypy --strict, import-linter
+docs: setup ## build the documents into .cache/site, and check them: code blocks, links, tables
+	@$(BIN)/python scripts/docs_tables.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+	@$(BIN)/python -m pytest -q tests/docs
+	@echo "The documents are in .cache/site: open .cache/site/index.html, or run $(BIN)/mkdocs serve"
+
+dist: setup ## build wheel and sdist twice, compare and check them, and run a DAG with the wheel alone
+	@$(BIN)/python scripts/dist.py
+
+lint: setup ## ruff, mypy --strict, import-linter, codespell, zizmor
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@$(BIN)/zizmor --offline --quiet .github
 
 format: setup ## let ruff put the code in shape
 	@$(BIN)/ruff check --fix .
