@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
@@ -40,6 +40,7 @@ class CommsMiningHook(BaseHook):
         self._connection: ConnectionLike | None = None
         self._max_attempts: int | None = None
         self._session: ApiSession | None = None
+        self._ui_url: str | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -71,6 +72,7 @@ class CommsMiningHook(BaseHook):
                 looked_up = self._connection is None
                 # The connection is kept in no variable: its repr shows the password, in a traceback too.
                 settings = parse_connection(self._connection or self.get_connection(self.comms_mining_conn_id))
+                self._ui_url = settings.ui_url  # before the session, whose being there means that all is
                 self._session = self._make_session(settings, looked_up=looked_up)
             return self._session
 
@@ -92,6 +94,22 @@ class CommsMiningHook(BaseHook):
         Parameters, result and errors are those of :meth:`airflow_provider_cm.api.ApiSession.request`.
         """
         return self.get_conn().request(method, *segments, json=json, params=params, version=version)
+
+    def project_url(self, project: str) -> str | None:
+        """Give the address of a project's page in the web interface. It sends no request.
+
+        ``<endpoint>/projects/<project>`` is seen in public code, and not documented by the vendor; the connection's
+        ``ui_url`` takes the endpoint's place.
+
+        :param project: the project.
+        :return: an https address; ``None`` where the web interface has no https, or no path can hold the name.
+        :raises ConfigurationError: when a setting of the connection is wrong, naming it.
+        """
+        endpoint = self.get_conn().endpoint
+        base = (self._ui_url or endpoint).rstrip("/")
+        if urlsplit(base).scheme != "https" or project in {"", ".", ".."}:
+            return None
+        return f"{base}/projects/{quote(project, safe='')}"
 
     def test_connection(self) -> tuple[bool, str]:
         """List the sources that are visible, which proves the settings, the credentials and a permission.

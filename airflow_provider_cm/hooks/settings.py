@@ -105,13 +105,34 @@ def parse_connection(connection: ConnectionLike) -> Settings:
     raise ConfigurationError(told)
 
 
-def _parse(connection: ConnectionLike, extra: Mapping[str, Any]) -> Settings:
+def parse_endpoint(connection: ConnectionLike) -> str:
+    """Read only where a connection leads.
+
+    The rest is not judged, since it may be right on the workers only: the path of a CA bundle, for one.
+
+    :param connection: an Airflow connection.
+    :return: the normalised endpoint.
+    :raises ConfigurationError: naming the connection, the field, and what it should be.
+    """
+    try:
+        return _parse_endpoint(connection, _extra(connection.extra))
+    except ConfigurationError as error:
+        told = f"connection '{connection.conn_id}': {error}"
+    del connection  # as above
+    raise ConfigurationError(told)
+
+
+def _parse_endpoint(connection: ConnectionLike, extra: Mapping[str, Any]) -> str:
     if connection.port:
         raise ConfigurationError("port: write it into the host, e.g. https://cm.example.com:8443, and leave port empty")
     if connection.schema:
         raise ConfigurationError("schema: it is not used; write https:// into the host, and leave schema empty")
+    return _endpoint(connection.host, extra, _take(extra, "allow_http", values.boolean) or False)
+
+
+def _parse(connection: ConnectionLike, extra: Mapping[str, Any]) -> Settings:
+    endpoint = _parse_endpoint(connection, extra)
     allow_http = _take(extra, "allow_http", values.boolean) or False
-    endpoint = _endpoint(connection.host, extra, allow_http)
     secret = connection.password or ""
     app_id = (connection.login or "").strip() or None
     if not secret:

@@ -115,6 +115,34 @@ def test_from_connection_limits_the_attempts(connect: Connect) -> None:
     assert CommsMiningHook.from_connection(connection, max_attempts=1).get_conn().retry.max_attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("host", "ui_url", "project", "url"),
+    [
+        ("https://cloud.uipath.com/acme/dev/reinfer_", None, "acme-dev", "{host}/projects/acme-dev"),
+        ("https://acme.reinfer.io:8443/api/v1/", None, "a.b_c", "https://acme.reinfer.io:8443/projects/a.b_c"),
+        ("https://cm.acme.com", "https://ui.acme.com/cm/", "acme-dev", "https://ui.acme.com/cm/projects/acme-dev"),
+        ("http://127.0.0.1:8089", "https://ui.acme.com", "acme-dev", "https://ui.acme.com/projects/acme-dev"),
+        # A name is one segment, whatever it holds.
+        ("https://acme.reinfer.io", None, "a/../b?c#d e%2f", "{host}/projects/a%2F..%2Fb%3Fc%23d%20e%252f"),
+        ("https://acme.reinfer.io", None, "..", None),
+        ("https://acme.reinfer.io", None, ".", None),
+        ("https://acme.reinfer.io", None, "", None),
+        ("http://127.0.0.1:8089/acme/dev/reinfer_", None, "acme-dev", None),
+        ("https://acme.reinfer.io", "http://localhost:8080", "acme-dev", None),
+    ],
+)
+def test_a_project_has_a_page(connect: Connect, host: str, ui_url: str | None, project: str, url: str | None) -> None:
+    connect(host=host, extra={"ui_url": ui_url})
+    # No server is listening at these endpoints, so a request would fail.
+    assert CommsMiningHook().project_url(project) == (url and url.format(host=host))
+
+
+def test_the_page_of_a_project_costs_no_request(connect: Connect, sent: Sent) -> None:
+    connect(auth="app", extra={"ui_url": "https://ui.acme.com"})
+    assert CommsMiningHook().project_url("acme-dev") == "https://ui.acme.com/projects/acme-dev"
+    assert sent() == []
+
+
 # The settings of the connection reach the wire
 
 

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_cm.api import ConfigurationError, Guards
 from airflow_provider_cm.get_provider_info import get_provider_info
-from airflow_provider_cm.hooks.settings import EXTRAS, Settings, parse_connection
+from airflow_provider_cm.hooks.settings import EXTRAS, Settings, parse_connection, parse_endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,3 +243,34 @@ def test_a_wrong_field_is_named_with_its_remedy(fields: dict[str, Any], extra: o
     assert message.startswith(told[0])
     for part in told[1:]:
         assert part in message
+
+
+# The endpoint alone
+
+
+def test_the_endpoint_is_read_without_judging_what_only_workers_have() -> None:
+    of_workers = {"verify": "/only/on/workers.pem", "client_cert": "/only/on/workers.pem"}
+    assert parse_endpoint(connection({"organization": "acme", "tenant": "dev"}, host="cloud.uipath.com")) == CLOUD
+    assert parse_endpoint(connection(of_workers, host=f"{CLOUD}/api/v1/", password="")) == CLOUD
+    assert parse_endpoint(connection({"allow_http": True}, host="http://cm.corp")) == "http://cm.corp"
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "told"),
+    [
+        ({"host": ""}, {}, "host: it is empty"),
+        ({"port": 443}, {}, "port: write it into the host"),
+        ({"schema": "https"}, {}, "schema: it is not used"),
+        ({"host": "http://cm.corp"}, {}, "plain http"),
+        ({}, {"organisation": "acme"}, "did you mean `organization`"),
+    ],
+)
+def test_a_wrong_endpoint_is_named_and_no_frame_of_ours_holds_the_password(
+    fields: dict[str, Any], extra: object, told: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=told) as info:
+        parse_endpoint(connection(extra, **fields))
+    assert str(info.value).startswith("connection 'cm': ")
+    assert info.value.__context__ is None
+    for entry in info.traceback[1:]:
+        assert TOKEN not in repr([getattr(each, "password", each) for each in entry.frame.f_locals.values()])
