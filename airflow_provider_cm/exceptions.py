@@ -26,7 +26,15 @@ class CommsMiningRetryable(AirflowException):
 
     Connection failures, 429, 5xx, unknown outcomes, and a refused token or App Secret, since somebody may just have
     replaced it. ``__cause__`` is the typed error of :mod:`airflow_provider_cm.api.errors`.
+
+    :param message: what happened, and what to do next.
+    :param retry_after: seconds that the server asked to wait, ``None`` where it did not, as by default;
+        :mod:`airflow_provider_cm.policies` waits so long.
     """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 def airflow_error(error: CommsMiningError) -> CommsMiningFailure | CommsMiningRetryable:
@@ -37,8 +45,9 @@ def airflow_error(error: CommsMiningError) -> CommsMiningFailure | CommsMiningRe
     replaced = isinstance(error, AuthenticationError) or (
         isinstance(error, TokenError) and error.error == "invalid_client"
     )
-    kind = CommsMiningRetryable if error.transient or replaced else CommsMiningFailure
-    return kind(str(error))
+    if error.transient or replaced:
+        return CommsMiningRetryable(str(error), retry_after=error.retry_after)
+    return CommsMiningFailure(str(error))
 
 
 @contextmanager

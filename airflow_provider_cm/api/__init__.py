@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     )
     from airflow_provider_cm.api.guards import Guards
     from airflow_provider_cm.api.models import Source
+    from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
     from airflow_provider_cm.api.retry import RetryPolicy
-    from airflow_provider_cm.api.session import ApiSession, RequestRecord
+    from airflow_provider_cm.api.session import ApiSession
     from airflow_provider_cm.api.sources import SourcesApi
 
 _HOME = {
@@ -51,19 +52,21 @@ _HOME = {
     "ConfigurationError": "errors",
     "ConflictError": "errors",
     "DeveloperToken": "auth",
+    "Exchange": "records",
     "Guards": "guards",
     "NotFoundError": "errors",
     "OutcomeUnknownError": "errors",
     "PermissionDeniedError": "errors",
     "ProtocolError": "errors",
     "RateLimitedError": "errors",
-    "RequestRecord": "session",
+    "RequestRecord": "records",
     "RetryPolicy": "retry",
     "ServerError": "errors",
     "Source": "models",
     "SourcesApi": "sources",
     "TokenError": "errors",
     "TransportError": "errors",
+    "Wait": "records",
     "normalise_endpoint": "endpoint",
 }
 
@@ -77,6 +80,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "DeveloperToken",
+    "Exchange",
     "Guards",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -90,6 +94,7 @@ __all__ = [
     "SourcesApi",
     "TokenError",
     "TransportError",
+    "Wait",
     "normalise_endpoint",
 ]
 

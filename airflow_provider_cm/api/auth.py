@@ -108,10 +108,16 @@ class DeveloperToken(Auth):
     :param token: the token, without ``Bearer``.
     :param reload: asked once when the token is refused, for the token that is valid now (a secrets backend may have
         rotated it); generating a new token invalidates the previous one.
+    :param on_renewal: called after ``reload`` was asked, with whether that gave another token.
     :raises ConfigurationError: for a token that no header can carry. The message does not show it.
     """
 
-    def __init__(self, token: str, reload: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        token: str,
+        reload: Callable[[], str] | None = None,
+        on_renewal: Callable[[bool], None] | None = None,
+    ) -> None:
         problem = _token_problem(token)
         if problem:
             del token  # a traceback that shows variables must not show this one
@@ -119,6 +125,7 @@ class DeveloperToken(Auth):
         self._bearer = Bearer(token)
         self._former: Bearer | None = None
         self._reload = reload
+        self._on_renewal = on_renewal or _tell_nobody
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -135,15 +142,23 @@ class DeveloperToken(Auth):
                 return True
             if self._reload is None:
                 return False
-            fresh = Bearer(self._reload())
-            if fresh.token == rejected.token or _token_problem(fresh.token):
-                return False
-            self._former, self._bearer = self._bearer, fresh
-            return True
+            renewed = False
+            try:
+                fresh = Bearer(self._reload())
+                renewed = fresh.token != rejected.token and not _token_problem(fresh.token)
+            finally:
+                self._on_renewal(renewed)
+            if renewed:
+                self._former, self._bearer = self._bearer, fresh
+            return renewed
 
     def secrets(self) -> list[str]:
         """Give the token, and the one before it, with which a call of another thread may still be under way."""
         return _longest_first(self._bearer, self._former)
+
+
+def _tell_nobody(succeeded: bool) -> None:  # a callback
+    pass
 
 
 def _token_problem(token: str) -> str | None:
@@ -196,6 +211,7 @@ class ClientCredentials(Auth):
     :param client_secret: the App Secret.
     :param scope: scopes, separated by spaces.
     :param on_token: called with each token fetched, so that it can be masked in logs.
+    :param on_renewal: called after each attempt to fetch one, the first included, with whether it succeeded.
     :param allow_http: accept a token endpoint with plain http on another machine.
     :raises ConfigurationError: for a token endpoint that is no https URL.
     """
@@ -207,6 +223,7 @@ class ClientCredentials(Auth):
         client_secret: str,
         scope: str = DEFAULT_SCOPE,
         on_token: Callable[[str], None] | None = None,
+        on_renewal: Callable[[bool], None] | None = None,
         *,
         allow_http: bool = False,
     ) -> None:
@@ -219,6 +236,7 @@ class ClientCredentials(Auth):
         self._client_secret = client_secret
         self._scope = scope
         self._on_token = on_token
+        self._on_renewal = on_renewal or _tell_nobody
         digest = hashlib.sha256(client_secret.encode()).hexdigest()
         self._key = (self._url, client_id, digest, scope)
 
@@ -261,7 +279,11 @@ class ClientCredentials(Auth):
 
     def _fetch(self, cell: _Cell, budget: Budget, transport: Transport) -> Bearer:
         asked_at = time.monotonic()
-        grant = self._ask(budget, transport)
+        grant: _Grant | None = None
+        try:
+            grant = self._ask(budget, transport)
+        finally:
+            self._on_renewal(grant is not None)
         cell.former, cell.bearer = cell.bearer, grant.bearer
         cell.expires_at = asked_at + grant.life
         cell.renew_at = asked_at + max(grant.life - _RENEW_AHEAD, grant.life / 2)
@@ -284,7 +306,7 @@ class ClientCredentials(Auth):
             if pause is None:
                 answer.attempts = failures
                 raise answer
-            budget.policy.sleep(pause)
+            budget.wait(pause, answer)
 
     def _post(self, budget: Budget, transport: Transport) -> _Grant | CommsMiningError:
         reply = transport.send(

@@ -13,9 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.api.records import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from airflow_provider_cm.api.errors import CommsMiningError
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,12 @@ class Budget:
     """What one call has left of its policy; shared by a write and the reads that settle its outcome.
 
     :param policy: the policy to spend.
+    :param on_wait: told of each wait when it is over.
     """
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: RetryPolicy, on_wait: Callable[[Wait], None] | None = None) -> None:
         self.policy = policy
+        self.on_wait = on_wait
         self.deadline = policy.clock() + policy.max_seconds
         self.failures = 0
 
@@ -79,6 +84,16 @@ class Budget:
             return None
         delay = self.policy.delay(self.failures, retry_after)
         return delay if delay < self.remaining() else None
+
+    def wait(self, seconds: float, after: CommsMiningError | None) -> None:
+        """Sleep.
+
+        :param seconds: how long, from :meth:`pause`.
+        :param after: the failure that is the reason.
+        """
+        self.policy.sleep(seconds)
+        if self.on_wait is not None and after is not None:
+            self.on_wait(Wait(seconds, after.status, told=after.retry_after is not None))
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

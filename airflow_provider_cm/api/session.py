@@ -27,6 +27,7 @@ from airflow_provider_cm.api.errors import (
     printable,
 )
 from airflow_provider_cm.api.guards import Guards, is_reading_post
+from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
 from airflow_provider_cm.api.redaction import redact_data
 from airflow_provider_cm.api.retry import Budget, RetryPolicy, parse_http_date, parse_retry_after
 from airflow_provider_cm.api.transport import Failure, Reply, Stage, Transport
@@ -41,36 +42,6 @@ _log = logging.getLogger(__name__)
 
 # The vendor's edge rejects the default agents of some libraries, so this one is always named.
 USER_AGENT = f"airflow-provider-cm/{__version__}"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """What an observer is told of one call, when it has ended.
-
-    :param method: HTTP method.
-    :param path: path below the endpoint's API, e.g. ``sources/acme/inbox``.
-    :param route: the same with placeholders, for metrics, e.g. ``sources/{project}/{name}``.
-    :param status: the last HTTP status, ``None`` without a response.
-    :param attempts: requests sent or tried.
-    :param total_ms: time from first to last, waits included, in milliseconds.
-    :param platform_ms: the platform's own time in the last response's ``Server-Timing``, in milliseconds.
-    :param error: class name of the error it ended with, if it did.
-    """
-
-    method: str
-    path: str
-    route: str
-    status: int | None
-    attempts: int
-    total_ms: float
-    platform_ms: float | None
-    error: str | None = None
-
-    def __str__(self) -> str:
-        platform = f" (platform {self.platform_ms:.0f} ms)" if self.platform_ms is not None else ""
-        tries = f", {self.attempts} attempts" if self.attempts > 1 else ""
-        ended = self.status if self.status is not None else self.error
-        return f"{self.method} {self.path} -> {ended} in {self.total_ms:.0f} ms{platform}{tries}"
 
 
 class Verdict(enum.Enum):
@@ -145,6 +116,7 @@ class ApiSession:
     :param proxies: proxy URLs by scheme; empty for none. ``None``, the default, is what the environment says.
     :param user_agent: value of the ``User-Agent`` header.
     :param observer: called with a :class:`RequestRecord` at the end of every call.
+    :param on_wait: called with a :class:`Wait` after every wait of a call.
     :param guards: what the session refuses to do.
     :param allow_http: let the token travel over plain http to other machines than this one.
     :raises ConfigurationError: for an endpoint that no request can or should be sent to.
@@ -162,6 +134,7 @@ class ApiSession:
         proxies: Mapping[str, str] | None = None,
         user_agent: str = USER_AGENT,
         observer: Callable[[RequestRecord], None] | None = None,
+        on_wait: Callable[[Wait], None] | None = None,
         guards: Guards | None = None,
         allow_http: bool = False,
     ) -> None:
@@ -173,6 +146,7 @@ class ApiSession:
         self.retry = retry or RetryPolicy()
         self._auth = auth
         self._observer = observer
+        self._on_wait = on_wait
         self._guards = guards or Guards()
         self._transport = Transport(timeout=timeout, verify=verify, cert=cert, proxies=proxies, user_agent=user_agent)
 
@@ -239,22 +213,23 @@ class ApiSession:
 
     def budget(self) -> Budget:
         """Give a fresh budget for one call."""
-        return Budget(self.retry)
+        return Budget(self.retry, self._on_wait)
 
-    def run(self, call: Call, budget: Budget, *, once: bool = False) -> Outcome:
+    def run(self, call: Call, budget: Budget, *, once: bool = False, repeated: bool = False) -> Outcome:
         """Carry a call out, repeating what is sure to do no harm.
 
         :param call: from :meth:`prepare`.
         :param budget: attempts and time; every failed exchange takes from it.
         :param once: repeat nothing.
+        :param repeated: the first request is a repetition already, for the observer.
         :return: never raises for what the server or the network did; ``Outcome.error`` has it.
         """
-        started, attempts, over = budget.policy.clock(), 0, False
+        started, over = budget.policy.clock(), False
+        failure: CommsMiningError | None = None
+        exchanges: list[Exchange] = []
 
         def attempt() -> Outcome:
-            nonlocal attempts
-            outcome, sent = self._attempt(call, budget)
-            attempts += sent
+            outcome = self._attempt(call, budget, exchanges)
             if outcome.verdict in {Verdict.NOT_DONE, Verdict.UNKNOWN}:
                 budget.failures += 1  # a clear answer is none, such as 404 when looking for what a write left
             return outcome
@@ -268,24 +243,27 @@ class ApiSession:
             )
 
         def pause(state: tenacity.RetryCallState) -> float:
-            nonlocal over
-            error = state.outcome.result().error if state.outcome else None
-            seconds = budget.pause(error.retry_after if error else None)
+            nonlocal over, failure
+            failure = state.outcome.result().error if state.outcome else None
+            seconds = budget.pause(failure.retry_after if failure else None)
             over = seconds is None
             if seconds is not None:
-                _log.warning("%s; trying again in %.1f s", error, seconds)
+                _log.warning("%s; trying again in %.1f s", failure, seconds)
             return seconds or 0.0
+
+        def sleep(seconds: float) -> None:
+            budget.wait(seconds, failure)
 
         outcome: Outcome = tenacity.Retrying(
             retry=tenacity.retry_if_result(again),
             wait=pause,
             stop=lambda _: over,
-            sleep=budget.policy.sleep,
+            sleep=sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )(attempt)
         if outcome.error is not None:
-            outcome.error.attempts = attempts
-        self._observe(call, outcome, attempts, budget.policy.clock() - started)
+            outcome.error.attempts = len(exchanges)
+        self._observe(call, outcome, exchanges, budget.policy.clock() - started, repeated=repeated)
         return outcome
 
     def unknown(
@@ -318,25 +296,28 @@ class ApiSession:
         source = payload.get("source")
         return str(source.get("owner", "")) if isinstance(source, dict) else ""
 
-    def _attempt(self, call: Call, budget: Budget) -> tuple[Outcome, int]:
-        """Send once, or twice where a refused token could be renewed; give the number of requests sent with it."""
+    def _attempt(self, call: Call, budget: Budget, exchanges: list[Exchange]) -> Outcome:
+        """Send once, or twice where a refused token could be renewed; note each request sent in ``exchanges``."""
+        clock = budget.policy.clock
         for sent in (1, 2):
             try:
                 bearer = self._auth.bearer(budget, self._transport)
             except CommsMiningError as error:
                 # Nothing of the call was sent; fetching a token has its own retries, so it is final here.
-                return Outcome(Verdict.REFUSED, error=error), sent - 1
+                return Outcome(Verdict.REFUSED, error=error)
+            sent_at = clock()
             reply = self._transport.send(call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body)
             outcome = self._judge(call, reply)
-            outcome.answered_at = budget.policy.clock()
+            outcome.answered_at = clock()
+            exchanges.append(Exchange(outcome.status, _name(outcome.error), (outcome.answered_at - sent_at) * 1000))
             if not (isinstance(reply, Reply) and reply.status == 401 and sent == 1):
-                return outcome, sent
+                return outcome
             try:
                 renewed = self._auth.renew(bearer, budget, self._transport)
             except CommsMiningError as error:
-                return Outcome(Verdict.REFUSED, error=error), sent
+                return Outcome(Verdict.REFUSED, error=error)
             if not renewed:
-                return outcome, sent
+                return outcome
         raise AssertionError("the loop returns")
 
     def _judge(self, call: Call, reply: Reply | Failure) -> Outcome:
@@ -387,21 +368,28 @@ class ApiSession:
     def _scrub(self, text: str) -> str:
         return self._auth.scrub(text, self._transport)
 
-    def _observe(self, call: Call, outcome: Outcome, attempts: int, seconds: float) -> None:
+    def _observe(
+        self, call: Call, outcome: Outcome, exchanges: list[Exchange], seconds: float, *, repeated: bool
+    ) -> None:
         if self._observer is not None:
-            name = type(outcome.error).__name__ if outcome.error else None
             self._observer(
                 RequestRecord(
                     call.method,
                     call.path,
                     call.route,
                     outcome.status,
-                    attempts,
+                    len(exchanges),
                     seconds * 1000,
                     outcome.platform_ms,
-                    name,
+                    _name(outcome.error),
+                    tuple(exchanges),
+                    max(0, len(exchanges) - (not repeated)),
                 )
             )
+
+
+def _name(error: CommsMiningError | None) -> str | None:
+    return type(error).__name__ if error else None
 
 
 def _encode(body: object) -> bytes:

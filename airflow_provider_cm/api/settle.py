@@ -86,7 +86,7 @@ class SettledWrite(Generic[T]):
         doubtful = False
         while True:
             # In doubt, even what was surely not done is repeated only after a look: an earlier attempt may arrive late.
-            outcome = self._session.run(self._call, budget, once=doubtful)
+            outcome = self._session.run(self._call, budget, once=doubtful, repeated=attempted.writes > 0)
             attempted.writes += outcome.error.attempts if outcome.error else 1
             if outcome.verdict is Verdict.OK:
                 try:
@@ -103,7 +103,7 @@ class SettledWrite(Generic[T]):
             pause = budget.pause(error.retry_after)
             if pause is not None:
                 _log.warning("%s; reading in %.1f s what became of it", error, pause)
-                budget.policy.sleep(pause)
+                budget.wait(pause, error)
             settled = self._look(attempted, error)
             if settled is not None:
                 return settled

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
+from airflow_provider_cm import metrics
 from airflow_provider_cm.api.auth import DEFAULT_SCOPE, Auth, ClientCredentials, DeveloperToken
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
 from airflow_provider_cm.api.retry import RetryPolicy
-from airflow_provider_cm.api.session import ApiSession, RequestRecord
+from airflow_provider_cm.api.session import ApiSession
 from airflow_provider_cm.api.sources import SourcesApi
 from airflow_provider_cm.hooks.settings import ConnectionLike, Settings, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_cm.api.records import RequestRecord
+
 
 class CommsMiningHook(BaseHook):
     """Talk to UiPath Communications Mining with the settings of an Airflow connection.
 
     The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
-    reuses its network connections. Each call leaves one line in the log. The fields of the connection are described in
-    the README; their rules in :mod:`airflow_provider_cm.hooks.settings`.
+    reuses its network connections. Each call leaves one line in the log, and metrics (docs/metrics.md). The fields of
+    the connection are described in the README; their rules in :mod:`airflow_provider_cm.hooks.settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
     """
@@ -144,6 +148,7 @@ class CommsMiningHook(BaseHook):
             cert=settings.client_cert,
             proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
             observer=self._observe,
+            on_wait=metrics.call_waited,
             guards=settings.guards,
             allow_http=settings.allow_http,
         )
@@ -156,10 +161,15 @@ class CommsMiningHook(BaseHook):
                 settings.secret,
                 settings.scope or DEFAULT_SCOPE,
                 on_token=mask_secret,
+                on_renewal=partial(metrics.token_renewed, "client_credentials"),
                 allow_http=settings.allow_http,
             )
         try:
-            return DeveloperToken(settings.secret, reload=self._reload_token if looked_up else None)
+            return DeveloperToken(
+                settings.secret,
+                reload=self._reload_token if looked_up else None,
+                on_renewal=partial(metrics.token_renewed, "developer_token"),
+            )
         except ConfigurationError as error:
             told = str(error)
         raise ConfigurationError(f"connection '{self.comms_mining_conn_id}': password: {told}")
@@ -169,6 +179,7 @@ class CommsMiningHook(BaseHook):
 
     def _observe(self, record: RequestRecord) -> None:
         self.log.info("%s", record)
+        metrics.call_ended(record)
 
 
 def _mask_proxy(url: str) -> None:
