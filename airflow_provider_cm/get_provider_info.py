@@ -54,6 +54,8 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_cm.triggers.sources"],
             }
         ],
+        "extra-links": ["airflow_provider_cm.links.ProjectLink"],
+        "asset-uris": [{"schemes": ["comms-mining"], "handler": "airflow_provider_cm.assets.sanitize_uri"}],
         # Read by Airflow 3.2 and later.
         "cli": ["airflow_provider_cm.cli.get_comms_mining_cli_commands"],
         "connection-types": [

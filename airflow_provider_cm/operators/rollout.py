@@ -6,6 +6,7 @@ What differs between projects and tenants goes into ``variables``, which are tem
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowSkipExce
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
-from airflow_provider_cm.operators.base import CommsMiningOperator
+from airflow_provider_cm.operators.base import CommsMiningOperator, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import XComArg
 
     from airflow_provider_cm.api.models import Source
-    from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.rollout import Manifest, Plan, Report
 
 ON_DRIFT = ("apply", "fail", "report")
@@ -82,11 +82,13 @@ class _ManifestOperator(CommsMiningOperator):
         self.max_deletes = max_deletes
         self.allow_risky = allow_risky
 
-    def _make_plan(self, sources: SourcesApi) -> tuple[Plan, list[Source]]:
+    def _make_plan(self, run: Run) -> tuple[Plan, list[Source]]:
         from airflow_provider_cm.rollout import observe, plan
 
         manifest = self._read_manifest()
+        run.link(manifest.project)
         most = None if self.max_deletes is None else values.integer(self.max_deletes, "max_deletes", minimum=0)
+        sources = run.sources
         actual = observe(manifest, sources)
         made = plan(
             manifest,
@@ -151,13 +153,15 @@ class PlanSourcesOperator(_ManifestOperator):
         """
         with task_errors():
             skip = values.boolean(self.skip_if_no_changes, "skip_if_no_changes")
-            plan, _ = self._make_plan(self.hook.sources)
+            run = Run(self, context)
+            plan, _ = self._make_plan(run)
         context["ti"].xcom_push(key="markdown", value=plan.render_markdown())
         context["ti"].xcom_push(key="digest", value=plan.digest)
         if skip and not plan.drifted:
             # A skipped task returns nothing, but the plan is there to be looked at.
             context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=plan.to_dict())
             raise AirflowSkipException(f"Nothing to do: {plan.summary()}")
+        _tell_plan(run, plan)
         return plan.to_dict()
 
 
@@ -214,13 +218,15 @@ class ApplySourcesOperator(CommsMiningOperator):
                     f"approved_digest: {values.shown(self.approved_digest)} was approved, and this plan is "
                     f"{plan.digest}; nothing was done"
                 )
+            run = Run(self, context)
+            run.link(plan.project)
             report = apply(
                 plan,
-                self.hook.sources,
+                run.sources,
                 max_workers=values.integer(self.max_workers, "max_workers", minimum=1),
                 delete_nonempty=values.boolean(self.delete_nonempty, "delete_nonempty"),
             )
-        return _finish(self, report, context)
+        return _finish(self, run, report, context)
 
 
 class ReconcileSourcesOperator(_ManifestOperator):
@@ -271,17 +277,18 @@ class ReconcileSourcesOperator(_ManifestOperator):
             on_drift = values.choice(self.on_drift, "on_drift", ON_DRIFT)
             workers = values.integer(self.max_workers, "max_workers", minimum=1)
             delete_nonempty = values.boolean(self.delete_nonempty, "delete_nonempty")
-            sources = self.hook.sources
-            plan, actual = self._make_plan(sources)
+            run = Run(self, context)
+            plan, actual = self._make_plan(run)
         result = {"plan": plan.to_dict(), "report": None}
         if not plan.drifted or on_drift == "report":
+            _tell_plan(run, plan)
             return result
         if on_drift == "fail":
             context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=result)
             raise CommsMiningFailure(f"The project has drifted from its manifest: {plan.summary()}\n{plan.render()}")
         with task_errors():
-            report = apply(plan, sources, max_workers=workers, delete_nonempty=delete_nonempty, actual=actual)
-        return _finish(self, report, context, result)
+            report = apply(plan, run.sources, max_workers=workers, delete_nonempty=delete_nonempty, actual=actual)
+        return _finish(self, run, report, context, result)
 
 
 class ExportSourcesOperator(CommsMiningOperator):
@@ -310,16 +317,29 @@ class ExportSourcesOperator(CommsMiningOperator):
         from airflow_provider_cm.rollout import export
 
         with task_errors():
-            return export(self.project, self.hook.sources, variables=self.variables)
+            run = Run(self, context)
+            run.link(self.project)
+            text = export(self.project, run.sources, variables=self.variables)
+        run.tell({"project": self.project})
+        return text
+
+
+def _tell_plan(run: Run, plan: Plan) -> None:
+    run.tell({"project": plan.project, "digest": plan.digest, "counts": plan.counts})
 
 
 def _finish(
-    operator: CommsMiningOperator, report: Report, context: Any, result: dict[str, Any] | None = None
+    operator: CommsMiningOperator, run: Run, report: Report, context: Any, result: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Give the report, or fail with it: it is in the XCom before the task fails, since nothing is returned then."""
     returned = report.to_dict() if result is None else {**result, "report": report.to_dict()}
     operator.log.info("Applied: %s", report.summary())
     if report.ok:
+        # What an earlier try has done is unchanged now; that try has failed, and so has emitted no event.
+        run.tell(
+            {"project": report.project, "digest": report.plan_digest, "counts": report.counts},
+            [(each.project, each.name, {"outcome": asdict(each)}) for each in report.outcomes],
+        )
         return returned
     context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=returned)
     kind = CommsMiningRetryable if report.transient else CommsMiningFailure

@@ -21,7 +21,7 @@ from airflow_provider_cm.api.errors import (
 )
 from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
 from airflow_provider_cm.exceptions import task_errors
-from airflow_provider_cm.operators.base import CommsMiningOperator
+from airflow_provider_cm.operators.base import CommsMiningOperator, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,9 @@ _FIXED = {"language", "kind"}  # what an update cannot change
 
 
 class _SourcesOperator(CommsMiningOperator):
-    """What the operators of this module share: errors that tell Airflow whether to retry."""
+    """What the operators of this module share: errors that tell Airflow whether to retry, and the link."""
+
+    project: Any  # judged when the task runs
 
     def execute(self, context: Any) -> Any:
         """Do the task's work.
@@ -43,13 +45,15 @@ class _SourcesOperator(CommsMiningOperator):
         :raises CommsMiningRetryable: when trying again may help.
         """
         with task_errors():
-            return self._run_on(self.hook.sources)
+            run = Run(self, context)
+            run.link(self.project)
+            return self._work(run)
 
     @abstractmethod
-    def _run_on(self, sources: SourcesApi) -> Any:
-        """Do the work with a client.
+    def _work(self, run: Run) -> Any:
+        """Do the work.
 
-        :param sources: the client.
+        :param run: gives the client, and takes what the asset events are to tell.
         """
 
     def _settings(self, *names: str) -> dict[str, Any]:
@@ -125,8 +129,11 @@ class CreateSourceOperator(_SourcesOperator):
         self.email_transform_tag = email_transform_tag
         self.if_exists = if_exists
 
-    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _work(self, run: Run) -> dict[str, Any]:
         """Look, then create."""
+        return run.tell_source(self._create(run.sources))
+
+    def _create(self, sources: SourcesApi) -> Source:
         if_exists = values.choice(self.if_exists, "if_exists", IF_EXISTS)
         wanted = self._settings(*SETTABLE)
         existing = self._look(sources)
@@ -141,8 +148,8 @@ class CreateSourceOperator(_SourcesOperator):
             else:
                 how = " (confirmed by reading it back)" if source.confirmed else ""
                 self.log.info("Created source %s/%s with id %s%s", source.project, source.name, source.id, how)
-                return source.to_dict()
-        return self._adopt(sources, existing, wanted, if_exists).to_dict()
+                return source
+        return self._adopt(sources, existing, wanted, if_exists)
 
     def _look(self, sources: SourcesApi) -> Source | None:
         try:
@@ -256,16 +263,16 @@ class UpdateSourceOperator(_SourcesOperator):
         self.email_transform_tag = email_transform_tag
         self.detach_bucket = detach_bucket
 
-    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _work(self, run: Run) -> dict[str, Any]:
         """Send the update."""
         changes = self._settings(*self._CHANGEABLE)
         detach = values.boolean(self.detach_bucket, "detach_bucket")
         if not changes and not detach:
             raise ConfigurationError(f"nothing to change: give at least one of {', '.join(self._CHANGEABLE)}")
-        source = sources.update(self.project, self.source_name, **changes, detach_bucket=detach)
+        source = run.sources.update(self.project, self.source_name, **changes, detach_bucket=detach)
         how = " (confirmed by reading it back)" if source.confirmed else ""
         self.log.info("Updated source %s/%s with id %s%s", source.project, source.name, source.id, how)
-        return source.to_dict()
+        return run.tell_source(source)
 
 
 class GetSourceOperator(_SourcesOperator):
@@ -293,10 +300,10 @@ class GetSourceOperator(_SourcesOperator):
         self.source_name = source_name
         self.source_id = source_id
 
-    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _work(self, run: Run) -> dict[str, Any]:
         """Read the source."""
         address = values.source_address(self.project, self.source_name, self.source_id)
-        return _read(sources, address).to_dict()
+        return run.tell_source(_read(run, address))
 
 
 class ListSourcesOperator(_SourcesOperator):
@@ -315,14 +322,15 @@ class ListSourcesOperator(_SourcesOperator):
         self.project = project
         self.name_pattern = name_pattern
 
-    def _run_on(self, sources: SourcesApi) -> list[dict[str, Any]]:
+    def _work(self, run: Run) -> list[dict[str, Any]]:
         """List the sources."""
         pattern = None if self.name_pattern is None else values.text(self.name_pattern, "name_pattern")
         if pattern == "":
             raise ConfigurationError("name_pattern: it is empty and matches no name; give one such as support-*")
-        found = sources.list(self.project)
+        found = run.sources.list(self.project)
         kept = [source for source in found if pattern is None or fnmatchcase(source.name, pattern)]
         self.log.info("Listed %d sources, %d of them returned", len(found), len(kept))
+        run.tell({"project": self.project, "count": len(kept)})
         return [source.to_dict() for source in kept]
 
 
@@ -369,28 +377,34 @@ class DeleteSourceOperator(_SourcesOperator):
         self.if_missing = if_missing
         self.only_if_empty = only_if_empty
 
-    def _run_on(self, sources: SourcesApi) -> dict[str, Any]:
+    def _work(self, run: Run) -> dict[str, Any]:
         """Resolve the name where needed, look where asked, delete."""
         if_missing = values.choice(self.if_missing, "if_missing", IF_MISSING)
         only_if_empty = values.boolean(self.only_if_empty, "only_if_empty")
         address = values.source_address(self.project, self.source_name, self.source_id)
-        source_id = address.source_id
+        source_id, project, name = address.source_id, address.project, address.source_name
+        deleted = True
         try:
             if source_id is None or only_if_empty:
-                source = _read(sources, address)
-                source_id = source.id
+                source = _read(run, address)
+                source_id, project, name = source.id, source.project, source.name
                 if only_if_empty:
-                    self._check_empty(sources, source)
-            said = sources.delete(source_id)
+                    self._check_empty(run.sources, source)
+            said = run.sources.delete(source_id)
         except NotFoundError as error:
             if if_missing == "fail":
                 raise
             if if_missing == "skip":
                 raise AirflowSkipException(f"{address} is not there") from error
             self.log.info("%s is not there, so there is nothing to delete", address)
-            return {"source_id": source_id, "deleted": False}
-        self.log.info("Deleted %s with id %s%s", address, source_id, "" if said else " (confirmed by looking for it)")
-        return {"source_id": source_id, "deleted": True}
+            deleted = False
+        else:
+            how = "" if said else " (confirmed by looking for it)"
+            self.log.info("Deleted %s with id %s%s", address, source_id, how)
+        result = {"source_id": source_id, "deleted": deleted}
+        # By id alone nobody knows which asset it was.
+        run.tell(result, [(project, name, {})] if name else [])
+        return result
 
     def _check_empty(self, sources: SourcesApi, source: Source) -> None:
         where = f"source {source.project}/{source.name} (id {source.id})"
@@ -404,7 +418,9 @@ class DeleteSourceOperator(_SourcesOperator):
             raise ConflictError(f"{where} was not deleted: it holds {count} messages and only_if_empty is set")
 
 
-def _read(sources: SourcesApi, address: values.SourceAddress) -> Source:
-    if address.source_id is not None:
-        return sources.get_by_id(address.source_id)
-    return sources.get(address.project, address.source_name)
+def _read(run: Run, address: values.SourceAddress) -> Source:
+    if address.source_id is None:
+        return run.sources.get(address.project, address.source_name)
+    source = run.sources.get_by_id(address.source_id)
+    run.link(source.project)  # until now nobody knew the project
+    return source

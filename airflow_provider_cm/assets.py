@@ -1,0 +1,161 @@
+"""Sources as Airflow assets: their URIs, and what a task tells of them in its asset events.
+
+A source's asset has the URI ``comms-mining://<host>/<path of the endpoint>/<project>/<source>``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseHook
+
+from airflow_provider_cm.api.endpoint import normalise_endpoint
+from airflow_provider_cm.api.errors import ConfigurationError, printable
+from airflow_provider_cm.api.names import check_project, check_source_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow.sdk import AssetWatcher
+
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+SCHEME = "comms-mining"
+_DEFAULT_CONNECTION = "comms_mining_default"
+_EXPECTED = f"expected {SCHEME}://<host>/<path of the endpoint>/<project>/<source>"
+_PATH_CHARACTERS = "!$&'()*+,;=:@"  # what RFC 3986 allows in a segment beside letters, digits and -._~
+
+
+def source_uri(endpoint: str, project: str, source_name: str) -> str:
+    """Give the URI of a source's asset.
+
+    :param endpoint: the tenant's API endpoint, such as ``https://cloud.uipath.com/acme/dev/reinfer_``.
+    :param project: the project.
+    :param source_name: the source's name.
+    :return: the URI, such as ``comms-mining://cloud.uipath.com/acme/dev/reinfer_/acme-dev/inbox``.
+    :raises ConfigurationError: for an endpoint that is none.
+    :raises ValueError: for a name that no path can hold.
+    """
+    # Whether plain http may be used is the connection's affair; no credentials travel by an asset's URI.
+    parts = urlsplit(normalise_endpoint(endpoint, allow_http=True))
+    below = "/".join(quote(segment, safe="") for segment in (project, source_name))
+    return sanitize_uri(SplitResult(SCHEME, parts.netloc, f"{parts.path}/{below}", "", "")).geturl()
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check the URI of a source's asset, and give it its one form; Airflow calls this for each one.
+
+    :param uri: the URI, split.
+    :return: the same with the host in lower case, and only what must be percent-encoded encoded.
+    :raises ValueError: for a URI that cannot be a source's; the message says why.
+    """
+    shown = printable(uri.path, 200)
+    if "@" in uri.netloc:
+        raise ValueError(f"The URI of a source has no credentials; remove what stands before the '@'. {_EXPECTED}")
+    if uri.query or uri.fragment:
+        raise ValueError(f"The URI of a source has no query and no fragment; remove what follows {shown}. {_EXPECTED}")
+    try:
+        host, port = uri.hostname, uri.port
+        segments = [unquote(segment, errors="strict") for segment in uri.path.split("/")[1:]]
+    except ValueError:
+        raise ValueError(f"The port or the percent-encoding of this URI is wrong: {shown}. {_EXPECTED}") from None
+    if not host:
+        raise ValueError(f"This URI of a source names no host: {shown}. {_EXPECTED}")
+    # A slash within a segment stays encoded, but whoever reads the URI may decode it before resolving "..".
+    if any({"", ".", ".."} & set(segment.split("/")) for segment in segments):
+        raise ValueError(f"This URI of a source has an empty, '.' or '..' part: {shown}. {_EXPECTED}")
+    if len(segments) < 2:  # project and source
+        raise ValueError(f"This URI names no project and source: {shown}. {_EXPECTED}")
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    path = "/".join(quote(segment, safe=_PATH_CHARACTERS) for segment in segments)
+    return SplitResult(SCHEME, netloc, f"/{path}", "", "")
+
+
+def source_asset(
+    project: str,
+    source_name: str,
+    *,
+    comms_mining_conn_id: str | None = None,
+    endpoint: str | None = None,
+    name: str | None = None,
+    watchers: Sequence[AssetWatcher] | None = None,
+) -> Asset:
+    """Make the asset of a source, for a DAG's ``schedule`` or a task's ``outlets``.
+
+    With a connection, this looks the connection up each time the DAG file is parsed: in an environment variable of the
+    DAG processor, in a secrets backend (a request), or through the DAG processor in Airflow's database. A connection
+    that is not there is an import error of the DAG. ``endpoint`` avoids all that.
+
+    :param project: the project. An asset belongs to the DAG, not to a run of it, so this is no template.
+    :param source_name: the source's name; no template either.
+    :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
+    :param endpoint: the tenant's API endpoint, instead of the connection.
+    :param name: the asset's name; its URI by default. Airflow takes assets for the same if both name and URI are, so
+        only with the URI as the name does it mean the same as ``Asset(uri)`` and as what an alias is given.
+    :param watchers: what watches the asset; nothing by default.
+    :raises ConfigurationError: for names that no source can have, an endpoint that is none, or both an endpoint and a
+        connection.
+    :raises AirflowNotFoundException: when there is no such connection.
+    """
+    check_project(project)
+    check_source_name(source_name)
+    if endpoint is None:
+        endpoint = _endpoint_of(comms_mining_conn_id or _DEFAULT_CONNECTION)
+    elif comms_mining_conn_id is not None:
+        raise ConfigurationError("endpoint, comms_mining_conn_id: give one of the two")
+    uri = source_uri(endpoint, project, source_name)
+    return Asset(name=name or uri, uri=uri, watchers=list(watchers or ()))
+
+
+def write_outlet_events(
+    operator: Any,
+    context: Any,
+    hook: CommsMiningHook,
+    extra: Mapping[str, Any],
+    sources: Iterable[tuple[str, str, Mapping[str, Any]]] = (),
+) -> None:
+    """Say in a task's asset events what the task did. Airflow emits them when the task succeeds.
+
+    Each asset among the task's outlets gets ``extra``. To each asset alias the sources' own assets are added, so that a
+    DAG can be scheduled by a source whose name nobody knew when the DAG was parsed.
+
+    :param operator: the task, with its outlets.
+    :param context: the task's context; without outlet events in it, nothing is written.
+    :param hook: the task's hook, asked for the endpoint where there is an alias. It sends no request.
+    :param extra: what to say, as JSON values.
+    :param sources: project, name, and what to say in addition, of each source that an alias is to be given.
+    :raises ConfigurationError: when a setting of the connection is wrong.
+    """
+    events = context.get("outlet_events")
+    if events is None:
+        return
+    sources = list(sources)
+    for outlet in operator.outlets:
+        try:
+            event = events[outlet]
+        except TypeError:  # outlets can hold other things than assets
+            continue
+        if not isinstance(outlet, AssetAlias):
+            event.extra = {**event.extra, **extra}
+            continue
+        for project, source_name, more in sources:
+            uri = source_uri(hook.get_conn().endpoint, project, source_name)
+            event.add(Asset(name=uri, uri=uri), extra={**extra, **more})
+
+
+def write_source_event(operator: Any, context: Any, hook: CommsMiningHook, source: Mapping[str, Any]) -> None:
+    """Tell of a source in a task's asset events: ``extra`` is ``{"source": <the API's JSON object>}``.
+
+    Arguments as for :func:`write_outlet_events`.
+
+    :param source: the API's JSON object.
+    :raises ConfigurationError: when a setting of the connection is wrong.
+    """
+    write_outlet_events(operator, context, hook, {"source": dict(source)}, [(source["owner"], source["name"], {})])
+
+
+def _endpoint_of(conn_id: str) -> str:
+    from airflow_provider_cm.hooks.settings import parse_endpoint
+
+    return parse_endpoint(BaseHook.get_connection(conn_id))

@@ -1,0 +1,52 @@
+"""The link from a task to its project's page in the web interface."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+log = logging.getLogger(__name__)
+
+
+class ProjectLink(BaseOperatorLink):
+    """A button on the task that opens the project's page in the web interface.
+
+    The task writes the address down as soon as it knows the project, in the XCom that Airflow reads links from, so that
+    the button works while the task runs, waits in the triggerer, and after it has ended.
+    """
+
+    name = "Communications Mining project"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Give the address that the task wrote down.
+
+        :param operator: the task.
+        :param ti_key: the key of the task's instance.
+        :return: the address; empty where there is none.
+        """
+        # Airflow asks for it when a worker leaves the task, and writes the answer into that same XCom.
+        url = XCom.get_value(key=self.xcom_key, ti_key=ti_key)
+        return url if isinstance(url, str) else ""
+
+    @classmethod
+    def persist(cls, context: Any, hook: CommsMiningHook, project: object) -> None:
+        """Write the address of a project's page down, if it has one. It sends no request, and never fails a task.
+
+        :param context: the task's context; without a task instance in it, nothing is written.
+        :param hook: the task's hook.
+        :param project: the project; what is not text has no page.
+        """
+        task_instance = context.get("ti")
+        if task_instance is None or not isinstance(project, str):
+            return
+        try:
+            url = hook.project_url(project)
+            if url is not None:
+                task_instance.xcom_push(key=cls().xcom_key, value=url)
+        except Exception as error:  # noqa: BLE001  # what is wrong with a connection is told by the task's own calls
+            log.debug("No link to the project's page: %s", type(error).__name__)
