@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
 
 from airflow_provider_cm.api import values
-from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
-from airflow_provider_cm.triggers.condition import Condition, Look
+from airflow_provider_cm.triggers.condition import Condition, Look, may_pass
 from airflow_provider_cm.triggers.sources import SourceTrigger
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ class SourceSensor(BaseSensorOperator):
             # What only the trigger uses is judged before the wait begins.
             values.seconds(self.poke_interval, "poke_interval")
             values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
-        look = self._look(condition)
-        if look.met:
+        look = self._first_look(condition)
+        if look is not None and look.met:
             return look.facts
-        seconds = float(self.timeout)
+        seconds, now = float(self.timeout), datetime.now(UTC)
         self.defer(
-            trigger=self._trigger(condition, datetime.now(UTC) + timedelta(seconds=seconds)),
+            trigger=self._trigger(condition, now, now + timedelta(seconds=seconds)),
             method_name="execute_complete",
             # The trigger keeps the deadline itself; Airflow's own time-out is there in case that no triggerer runs.
             timeout=timedelta(seconds=seconds + 2 * float(self.poke_interval) + 60),
@@ -133,7 +133,9 @@ class SourceSensor(BaseSensorOperator):
         if status == "timeout" and message:
             raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
         if status == "error" and message and isinstance(payload.get("retryable"), bool):
-            raise (CommsMiningRetryable if payload["retryable"] else CommsMiningFailure)(message)
+            if payload["retryable"]:
+                raise CommsMiningRetryable(message, retry_after=payload.get("retry_after"))
+            raise CommsMiningFailure(message)
         raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
 
     def _condition(self) -> Condition:
@@ -158,7 +160,23 @@ class SourceSensor(BaseSensorOperator):
         self.log.info("Looked at %s: %s", condition.address, look.summary)
         return look
 
-    def _trigger(self, condition: Condition, deadline: datetime) -> SourceTrigger:
+    def _first_look(self, condition: Condition) -> Look | None:
+        """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""
+        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+        with task_errors():
+            try:
+                connection = CommsMiningHook.get_connection(self.comms_mining_conn_id)
+                look = condition.look(CommsMiningHook.from_connection(connection, max_attempts=1).sources)
+            except CommsMiningError as error:
+                if not may_pass(error):
+                    raise
+                self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
+                return None
+        self.log.info("Looked at %s: %s", condition.address, look.summary)
+        return look
+
+    def _trigger(self, condition: Condition, looked_at: datetime, deadline: datetime) -> SourceTrigger:
         after = condition.updated_after
         return SourceTrigger(
             comms_mining_conn_id=self.comms_mining_conn_id,
@@ -172,5 +190,6 @@ class SourceSensor(BaseSensorOperator):
             poll_interval=float(self.poke_interval),
             deadline=deadline.isoformat(),
             max_consecutive_failures=self.max_consecutive_failures,
+            looked_at=looked_at.isoformat(),
             end_from_trigger=self.end_from_trigger,
         )

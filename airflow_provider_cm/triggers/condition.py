@@ -1,4 +1,4 @@
-"""What is waited for, and the one request that shows whether it is so. Sensor and trigger share this."""
+"""What is waited for, and whether it is so. Sensor and trigger share this."""
 
 from __future__ import annotations
 
@@ -8,28 +8,40 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import values
-from airflow_provider_cm.api.errors import ConfigurationError, NotFoundError, ProtocolError
+from airflow_provider_cm.api.errors import BadRequestError, CommsMiningError, ConfigurationError, ProtocolError
 from airflow_provider_cm.api.models import SETTABLE, Source, parse_timestamp
+from airflow_provider_cm.triggers.reading import LISTED, ListingReader, Messages, MessagesReader, SourceReader
 
 if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
+    from airflow_provider_cm.triggers.reading import Reader, Seen
 
 _MAY_BE_NOTHING = {"bucket_id", "email_transform_tag"}
 UNTIL = ("exists", "absent", "updated", "has_messages")
+
+
+class NotShownError(ProtocolError):
+    """The response does not show what the wait depends on, and will not show it next time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What one look showed.
 
-    :param met: whether the wait is over.
+    :param mark: ``None`` while the wait goes on; otherwise what tells this fulfilment from another one, such as the id
+        of the source that is there.
     :param facts: the source as the API's JSON object; for ``has_messages`` its statistics; ``None`` if there is none.
     :param summary: the same in a few words, for a log.
     """
 
-    met: bool
+    mark: str | None
     facts: dict[str, Any] | None
     summary: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the wait is over."""
+        return self.mark is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,7 @@ class Condition:
 
     :param address: which source.
     :param until: one of :data:`UNTIL`.
-    :param updated_after: the moment that ``updated`` compares with.
+    :param updated_after: the moment that ``updated`` compares with; ``None`` for a watcher, which takes any change.
     :param min_messages: the number that ``has_messages`` asks for.
     :param match: values that the source must have.
     """
@@ -60,13 +72,15 @@ class Condition:
         updated_after: object,
         min_messages: object,
         match: object,
+        watching: bool = False,
     ) -> Condition:
         """Judge the arguments of a sensor or trigger, after templates were rendered.
 
+        :param watching: an asset watcher's, for which ``updated`` needs no moment to compare with.
         :raises ConfigurationError: naming the argument, the problem and the remedy.
         """
         until = values.choice(until, "until", UNTIL)
-        if until == "updated" and updated_after is None:
+        if until == "updated" and updated_after is None and not watching:
             raise ConfigurationError(
                 "updated_after: until='updated' needs it; give a moment, such as the `updated_at` that the task before "
                 "returned"
@@ -90,61 +104,77 @@ class Condition:
             _match(match),
         )
 
-    def look(self, sources: SourcesApi) -> Look:
-        """Ask the API once.
+    def reader(self, *, alone: bool = False) -> Reader:
+        """Give what to read for this wait.
 
-        Twice for the messages of a source that is given by id, and for a field of ``match`` that a read by name does
-        not show on this server.
+        :param alone: for this wait only. Otherwise for a poll loop that others may share: a project's listing wherever
+            that shows enough.
+        """
+        if self.until == "has_messages":
+            return MessagesReader(self.address)
+        listed = LISTED.issuperset(self.match)
+        if self.address.source_id is None and listed and not alone:
+            return ListingReader(self.address.project)
+        return SourceReader(self.address, by_id=not listed)
+
+    def look(self, sources: SourcesApi) -> Look:
+        """Look once, for this wait alone: one small request, or two where one does not tell.
 
         :param sources: the client.
-        :raises CommsMiningError: when the API could not be asked. That the source is missing is no error.
+        :raises CommsMiningError: when the API could not be asked. That the source is missing is no error, but that its
+            project is missing is one to ``absent``: a misspelt project must not pass for a source that is gone.
         """
-        try:
-            if self.until == "has_messages":
-                return self._count(sources)
-            source = self._read(sources)
-            if self.match and source.compare(self.match)[1]:
-                source = sources.get_by_id(source.id)
-        except NotFoundError:
-            return Look(self.until == "absent", None, "it is not there")
-        return self.judge(source)
+        reader = self.reader(alone=True)
+        seen = reader.read(sources)
+        look = self.judge((reader.read(sources) if seen is None else seen) or {})
+        if self.until == "absent" and look.met and self.address.source_id is None:
+            return self.judge(ListingReader(self.address.project).read(sources))
+        return look
 
-    def judge(self, source: Source) -> Look:
-        """Judge a source that is there.
+    def judge(self, seen: Seen) -> Look:
+        """Judge what was seen.
 
-        :param source: as one response showed it.
-        :raises ProtocolError: when the response does not show a field that ``match`` or ``updated`` needs.
+        :param seen: what a reader gave.
+        :raises NotShownError: when the response does not show a field that ``match`` or ``updated`` needs.
         """
-        met = self.until == "exists"
+        found = seen.get(self.address.source_id or self.address.source_name)
+        if found is None:
+            return Look("absent" if self.until == "absent" else None, None, "it is not there")
+        if isinstance(found, Messages):
+            facts = {"project": found.project, "source_name": found.name, "num_comments": found.count}
+            enough = f"at least {self.min_messages}" if found.count >= self.min_messages else None
+            return Look(enough, facts, f"it holds {found.count} messages of at least {self.min_messages}")
+        return self._judge_source(found)
+
+    def _judge_source(self, source: Source) -> Look:
+        mark = None if self.until == "absent" else source.id
         summary = f"it is there, with id {source.id}"
-        if self.until == "updated" and self.updated_after is not None:
+        if self.until == "updated":
             if source.updated_at is None:
-                raise ProtocolError(f"{self.address} has no readable `updated_at`, so a wait for it cannot end")
-            met = source.updated_at > self.updated_after
+                raise NotShownError(f"{self.address} has no readable `updated_at`, so a wait for it cannot end")
+            newer = self.updated_after is None or source.updated_at > self.updated_after
+            mark = f"{source.id} {source.updated_at.isoformat()}" if newer else None
             summary += f", updated at {source.updated_at.isoformat()}"
         differences, unknown = source.compare(self.match)
         if unknown:
-            raise ProtocolError(
+            raise NotShownError(
                 f"the server does not show {', '.join(unknown)} of {self.address}, so `match` cannot be judged; leave "
                 "it out"
             )
         if differences:
-            met, summary = False, f"{summary}; not as asked for yet: {', '.join(differences)}"
-        return Look(met, source.to_dict(), summary)
+            mark, summary = None, f"{summary}; not as asked for yet: {', '.join(differences)}"
+        return Look(mark, source.to_dict(), summary)
 
-    def _read(self, sources: SourcesApi) -> Source:
-        if self.address.source_id is not None:
-            return sources.get_by_id(self.address.source_id)
-        return sources.get(self.address.project, self.address.source_name)
 
-    def _count(self, sources: SourcesApi) -> Look:
-        project, name = self.address.project, self.address.source_name
-        if self.address.source_id is not None:
-            source = sources.get_by_id(self.address.source_id)
-            project, name = source.project, source.name
-        count = sources.message_count(project, name)
-        facts = {"project": project, "source_name": name, "num_comments": count}
-        return Look(count >= self.min_messages, facts, f"it holds {count} messages of at least {self.min_messages}")
+def may_pass(error: CommsMiningError) -> bool:
+    """Whether a look that failed may be followed by a better one, without a change to the DAG or the connection.
+
+    Servers come back, tokens and permissions are mended while tasks wait, new projects appear late, and a gateway's
+    page or redirect goes away again. What this side sends or is configured with stays as it is.
+
+    :param error: why it failed.
+    """
+    return not isinstance(error, ConfigurationError | BadRequestError | NotShownError)
 
 
 def _moment(value: object) -> datetime:

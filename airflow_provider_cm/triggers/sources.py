@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_cm.api import values
-from airflow_provider_cm.api.errors import (
-    AuthenticationError,
-    CommsMiningError,
-    ConfigurationError,
-    NotFoundError,
-    PermissionDeniedError,
-    TokenError,
-)
+from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
 from airflow_provider_cm.api.models import parse_timestamp
 from airflow_provider_cm.exceptions import CommsMiningRetryable, airflow_error
-from airflow_provider_cm.triggers.condition import Condition, Look
+from airflow_provider_cm.triggers.condition import Condition, Look, may_pass
+from airflow_provider_cm.triggers.polling import Failure, PollLoop, Snapshot
+from airflow_provider_cm.triggers.watching import Cursor, transitions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 
-    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-    from airflow_provider_cm.hooks.settings import ConnectionLike
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """The arguments, judged."""
+
+    condition: Condition
+    interval: float
+    deadline: datetime | None
+    looked_at: datetime | None
+    budget: int
 
 
 class SourceTrigger(BaseEventTrigger):
     """Wait until a source exists, vanishes, changes, matches, or holds messages.
 
-    It only reads, with one attempt an interval, so there is nothing to cancel when the task is killed. All arguments
-    are JSON: deadline and baseline are absolute, so that a restart of the triggerer changes nothing.
+    With Airflow 3.3 and later, all triggers of one triggerer that have the same connection, project and interval share
+    one poll: a listing of the project. What a listing does not show is polled by source: a source that is given by its
+    id, the number of messages, and a ``match`` of ``language``, ``kind`` or ``email_transform_tag``. No wait costs more
+    than one request an interval, the replay after a renewed token excepted, and the first one comes at a random moment
+    of the first five seconds. A ``Retry-After`` stretches the interval, up to an hour, for all that share it.
 
-    A poll that fails is tolerated, a refused token and a missing permission included (tokens get replaced, new projects
-    appear late), until ``max_consecutive_failures`` polls in a row have failed; what cannot change ends the wait at
-    once. The event's payload has ``status``: ``success`` with ``source``, ``timeout``, or ``error`` with ``message``
-    and ``retryable``.
+    It only reads, so there is nothing to cancel when the task is killed. All arguments are JSON: deadline and baselines
+    are absolute, so that a restart of the triggerer changes nothing.
+
+    A poll that fails is tolerated, a refused token, a missing permission and a missing project included (tokens get
+    replaced, new projects appear late), until ``max_consecutive_failures`` polls in a row have failed; what cannot
+    change ends the wait at once. The event's payload has ``status``: ``success`` with ``source``, ``timeout``, or
+    ``error`` with ``message``, ``retryable`` and ``retry_after``.
+
+    In an ``AssetWatcher`` it goes on for ever, with one event each time that the condition has become true, or true of
+    another source or change; the state that it finds first is no event, and failed polls only log. The payload has
+    ``status`` ``success``, ``until``, the source's address, ``source``, and ``before``: what was there at the look
+    before, unless this process has not seen it. ``updated`` needs no ``updated_after`` there. With Airflow 3.3 and
+    later, a cursor in the asset's state store remembers the last transition over restarts.
 
     :param comms_mining_conn_id: the connection.
     :param project: the project, with ``source_name``.
@@ -52,11 +68,16 @@ class SourceTrigger(BaseEventTrigger):
     :param poll_interval: seconds between two polls, 30 by default.
     :param deadline: when to give up, in ISO 8601; never by default.
     :param max_consecutive_failures: failed polls in a row that end the wait, 5 by default.
+    :param looked_at: the moment in ISO 8601 when whoever defers had looked; what was seen before then does not count.
     :param end_from_trigger: end the task with the trigger's event, without a worker.
     """
 
     # A deferred task may be pinned to a triggerer's queue; the base class, made for asset watchers, says no to that.
     supports_triggerer_queue = True
+
+    # The last snapshot of each shared poll of this process, for those who join between two polls.
+    _latest: ClassVar[dict[Hashable, Snapshot]] = {}
+    _next_turn: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -72,6 +93,7 @@ class SourceTrigger(BaseEventTrigger):
         poll_interval: float = 30.0,
         deadline: str | None = None,
         max_consecutive_failures: int = 5,
+        looked_at: str | None = None,
         end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it without annotations
@@ -86,6 +108,7 @@ class SourceTrigger(BaseEventTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.max_consecutive_failures = max_consecutive_failures
+        self.looked_at = looked_at
         self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -104,45 +127,74 @@ class SourceTrigger(BaseEventTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "max_consecutive_failures": self.max_consecutive_failures,
+                "looked_at": self.looked_at,
                 "end_from_trigger": self.end_from_trigger,
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until the wait is over; yields exactly one event."""
-        yield await self._wait()
-
-    async def _wait(self) -> TriggerEvent:
+    def shared_stream_key(self) -> Hashable | None:
+        """Tell which triggers share one poll; ``None`` for arguments that are wrong, which :meth:`run` reports."""
         try:
-            condition, deadline, interval, budget = self._parse()
-        except ConfigurationError as error:
-            return self._failed(error)
-        failures = 0
-        hook: CommsMiningHook | None = None
-        while True:
-            try:
-                if hook is None:
-                    # Kept in no variable, which a traceback might show.
-                    hook = await asyncio.to_thread(_make_hook, await self._connection())
-                look = await asyncio.to_thread(_look, hook, condition)
-            except CommsMiningError as error:
-                failures += 1
-                if not _may_pass(error) or failures >= budget:
-                    return self._failed(error)
-                self.log.warning("Poll %d in a row failed: %s", failures, error)
-                # The connection is read anew: a secrets backend may hold another token by now.
-                hook = None
-            else:
-                failures = 0
-                self.log.info("Looked at %s: %s", condition.address, look.summary)
-                if look.met:
-                    return self._succeeded(look)
-            left = interval if deadline is None else (deadline - datetime.now(UTC)).total_seconds()
-            if left <= 0:
-                return TriggerEvent({"status": "timeout", "message": f"{condition.address}: {self.until} not in time"})
-            await asyncio.sleep(min(interval, left))
+            wait = self._parse(watching=True)
+        except ConfigurationError:
+            return None
+        return (self.serialize()[0], self.comms_mining_conn_id, *wait.condition.reader().key, wait.interval)
 
-    def _parse(self) -> tuple[Condition, datetime | None, float, int]:
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | Failure, None]:
+        """Poll for all triggers with one key.
+
+        :param kwargs: arguments of one of them, of which only those in the key are used.
+        """
+        import structlog
+
+        # The poll belongs to no task: its log goes to the triggerer's own.
+        structlog.contextvars.clear_contextvars()
+        trigger = cls(**kwargs)
+        key = trigger.shared_stream_key()
+        latest: Snapshot | None = None
+        try:
+            async with aclosing(trigger._poll()) as items:
+                async for item in items:
+                    latest = item if isinstance(item, Snapshot) else None
+                    if latest is not None:
+                        cls._latest[key] = latest
+                    else:
+                        cls._latest.pop(key, None)
+                    yield item
+        finally:
+            # A new loop for the same key may have begun before this one was cancelled.
+            if latest is not None and cls._latest.get(key) is latest:
+                del cls._latest[key]
+
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Snapshot | Failure]
+    ) -> AsyncGenerator[TriggerEvent, None]:
+        """Wait for what this trigger's own arguments say.
+
+        :param shared_stream: from :meth:`open_shared_stream`.
+        """
+        # A watcher goes on from its cursor, and what was seen before that would be a transition backwards.
+        latest = None if self._watches else self._latest.get(self.shared_stream_key())
+        async with aclosing(self._events(_with(latest, shared_stream))) as events:
+            async for event in events:
+                yield event
+
+    async def run(self) -> AsyncGenerator[TriggerEvent, None]:
+        """Wait with a poll of one's own: below Airflow 3.3, and in ``dag.test()``."""
+        async with aclosing(self._events(self._poll())) as events:
+            async for event in events:
+                yield event
+
+    @property
+    def _watches(self) -> bool:
+        """Whether this is an asset watcher's. Airflow does not say so, but gives what only one or the other needs."""
+        if hasattr(self, "asset_state_store"):
+            return self.asset_state_store is not None
+        # Below 3.3. Without a triggerer (dag.test()) a trigger has no id, and a deferred task's has a task instance.
+        return getattr(self, "trigger_id", None) is not None and self.task_instance is None
+
+    def _parse(self, *, watching: bool) -> _Wait:
         condition = Condition.parse(
             project=self.project,
             source_name=self.source_name,
@@ -151,21 +203,99 @@ class SourceTrigger(BaseEventTrigger):
             updated_after=self.updated_after,
             min_messages=self.min_messages,
             match=self.match,
+            watching=watching,
         )
-        deadline = parse_timestamp(self.deadline)
-        if self.deadline is not None and deadline is None:
-            raise ConfigurationError(f"deadline: {values.shown(self.deadline)} is not a moment in ISO 8601")
-        interval = values.seconds(self.poll_interval, "poll_interval")
-        budget = values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
-        return condition, deadline, interval, budget
+        return _Wait(
+            condition,
+            values.seconds(self.poll_interval, "poll_interval"),
+            _moment(self.deadline, "deadline"),
+            _moment(self.looked_at, "looked_at"),
+            values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1),
+        )
 
-    async def _connection(self) -> ConnectionLike:
+    async def _poll(self) -> AsyncGenerator[Snapshot | Failure, None]:
+        wait = self._parse(watching=True)
+        loop = PollLoop(self.comms_mining_conn_id, wait.condition.reader(), wait.interval)
+        async with aclosing(loop.items()) as items:
+            async for item in items:
+                yield item
+
+    async def _events(self, items: AsyncGenerator[Snapshot | Failure, None]) -> AsyncGenerator[TriggerEvent, None]:
+        watches = self._watches
         try:
-            return await get_async_connection(self.comms_mining_conn_id)
-        except Exception as error:  # a secrets backend may raise anything, and may be back soon
-            raise CommsMiningError(
-                f"connection '{self.comms_mining_conn_id}' could not be read: {type(error).__name__}", transient=True
-            ) from error
+            wait = self._parse(watching=watches)
+        except ConfigurationError as error:
+            if watches:
+                # An event would start a DAG, and an end would have Airflow begin anew at once.
+                self.log.error("This watcher cannot watch: %s", error)  # noqa: TRY400  # the message says it all
+                await asyncio.Event().wait()
+            yield self._failed(error)
+            return
+        async with aclosing(items):
+            if watches:
+                async with aclosing(self._transitions(items, wait)) as events:
+                    async for event in events:
+                        yield event
+            else:
+                yield await self._wait(items, wait)
+
+    async def _transitions(
+        self, items: AsyncIterator[Snapshot | Failure], wait: _Wait
+    ) -> AsyncGenerator[TriggerEvent, None]:
+        cursor = Cursor(getattr(self, "asset_state_store", None), wait.condition, wait.interval)
+        async with aclosing(transitions(items, wait.condition, cursor)) as looks:
+            async for look, before in looks:
+                yield TriggerEvent(
+                    {
+                        "status": "success",
+                        "until": self.until,
+                        "project": self.project,
+                        "source_name": self.source_name,
+                        "source_id": self.source_id,
+                        "source": look.facts,
+                        "before": before,
+                    }
+                )
+
+    async def _wait(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
+        left = None if wait.deadline is None else (wait.deadline - datetime.now(UTC)).total_seconds()
+        try:
+            async with asyncio.timeout(left):
+                return await self._first_event(items, wait)
+        except TimeoutError:
+            return TriggerEvent({"status": "timeout", "message": f"{wait.condition.address}: {self.until} not in time"})
+
+    async def _first_event(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
+        failures, said = 0, ""
+        async for item in items:
+            if isinstance(item, Failure):
+                failures += 1
+                if not may_pass(item.error) or failures >= wait.budget:
+                    return self._failed(item.error)
+                self.log.warning("Poll %d in a row failed: %s", failures, item.error)
+                continue
+            failures = 0
+            if wait.looked_at is not None and item.asked_at < wait.looked_at:
+                continue
+            try:
+                look = wait.condition.judge(item.seen)
+            except CommsMiningError as error:
+                return self._failed(error)
+            if look.summary != said:
+                await self._take_turn()
+                self.log.info("Looked at %s: %s", wait.condition.address, look.summary)
+                said = look.summary
+            if look.met:
+                return self._succeeded(look)
+        raise AssertionError("a poll loop has no end")
+
+    @classmethod
+    async def _take_turn(cls) -> None:
+        """Wait for a moment when no other wait logs or ends: a thousand at once would block the event loop."""
+        now = asyncio.get_running_loop().time()
+        turn = max(now, cls._next_turn)
+        cls._next_turn = turn + 0.002
+        await asyncio.sleep(turn - now)
 
     def _succeeded(self, look: Look) -> TriggerEvent:
         if self.end_from_trigger:
@@ -174,23 +304,21 @@ class SourceTrigger(BaseEventTrigger):
 
     def _failed(self, error: CommsMiningError) -> TriggerEvent:
         retryable = isinstance(airflow_error(error), CommsMiningRetryable)
-        return TriggerEvent({"status": "error", "message": str(error), "retryable": retryable})
+        payload = {"status": "error", "message": str(error), "retryable": retryable, "retry_after": error.retry_after}
+        return TriggerEvent(payload)
 
 
-def _make_hook(connection: ConnectionLike) -> CommsMiningHook:
-    # Imported in the thread too: it takes longer than the event loop of all triggers should be held up.
-    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-
-    # One attempt a poll: the next interval is the retry.
-    return CommsMiningHook.from_connection(connection, max_attempts=1)
-
-
-def _look(hook: CommsMiningHook, condition: Condition) -> Look:
-    return condition.look(hook.sources)
+async def _with(
+    latest: Snapshot | None, items: AsyncIterator[Snapshot | Failure]
+) -> AsyncGenerator[Snapshot | Failure, None]:
+    if latest is not None:
+        yield latest
+    async for item in items:
+        yield item
 
 
-def _may_pass(error: CommsMiningError) -> bool:
-    """Whether a failed poll may be followed by a better one: what a person can put right while the task waits."""
-    return error.transient or isinstance(
-        error, AuthenticationError | PermissionDeniedError | NotFoundError | TokenError
-    )
+def _moment(value: str | None, name: str) -> datetime | None:
+    moment = parse_timestamp(value)
+    if value is not None and moment is None:
+        raise ConfigurationError(f"{name}: {values.shown(value)} is not a moment in ISO 8601")
+    return moment

@@ -34,6 +34,7 @@ from airflow_provider_cm.api import (
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.sensors import sources as module
 from airflow_provider_cm.sensors.sources import SourceSensor
+from airflow_provider_cm.triggers.condition import NotShownError
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.unit.api.server import Server, error, html, ok
 
@@ -115,9 +116,17 @@ def test_absent(tenant: TenantHandle, sent: Sent) -> None:
     assert poke(**BY_NAME, until="absent") == "wait"
     assert poke(source_id=held["id"], until="absent") == "wait"
     tenant.delete_source("acme-dev", "inbox")
+    sent()
     assert poke(**BY_NAME, until="absent") is None
     assert poke(source_id=held["id"], until="absent") is None
-    assert len(sent()) == 4
+    # Whether it is the source or its project that is not there, only the project's listing tells.
+    assert sent() == [f"GET {PATH}", "GET sources/acme-dev", f"GET sources/id:{held['id']}"]
+
+
+def test_a_misspelt_project_does_not_pass_for_a_source_that_is_gone(tenant: TenantHandle) -> None:
+    assert poke(project="acme-dve", source_name="inbox") == "wait"
+    with pytest.raises(CommsMiningFailure, match="GET sources/acme-dve: 404"):
+        poke(project="acme-dve", source_name="inbox", until="absent")
 
 
 def test_updated(tenant: TenantHandle, sent: Sent) -> None:
@@ -188,7 +197,8 @@ def test_match(tenant: TenantHandle, sent: Sent) -> None:
     ):
         assert poke(**BY_NAME, match=match) == "wait", match
     assert poke(source_id=held["id"], match={"title": "Inbox"}) == held
-    assert len(sent()) == 11
+    # What a listing would not show is read by id.
+    assert len(sent()) == 11 + 2
 
 
 def test_match_and_updated_must_both_hold(tenant: TenantHandle) -> None:
@@ -212,7 +222,7 @@ def test_match_reads_by_id_what_a_read_by_name_does_not_show(
 def test_a_match_that_the_server_never_shows_fails(tenant: TenantHandle, comms_mining_emulator: EmulatorServer) -> None:
     comms_mining_emulator.configure(shapes="docs")
     tenant.add_source("acme-dev", "inbox")
-    told = fails(ProtocolError, **BY_NAME, match={"kind": "call"})
+    told = fails(NotShownError, **BY_NAME, match={"kind": "call"})
     assert "the server does not show kind of source acme-dev/inbox" in told
 
 
@@ -220,7 +230,7 @@ def test_an_updated_at_that_cannot_be_read_fails(connect: Connect) -> None:
     answer = ok(source={"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox", "updated_at": "yesterday"})
     with Server([answer] * 3) as server:
         connect(host=server.url)
-        told = fails(ProtocolError, **BY_NAME, until="updated", updated_after="2020-01-01")
+        told = fails(NotShownError, **BY_NAME, until="updated", updated_after="2020-01-01")
     assert "source acme-dev/inbox has no readable `updated_at`" in told
 
 
@@ -314,14 +324,13 @@ def test_reschedule_mode_gives_the_slot_back_between_looks(tenant: TenantHandle,
         (html(200), CommsMiningFailure, ProtocolError),
     ],
 )
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_an_error_of_the_first_look_ends_the_task_as_any_other(
-    connect: Connect, answer: Any, failure: type[Exception], cause: type[Exception], deferrable: bool
+def test_an_error_of_a_look_ends_the_task_as_any_other(
+    connect: Connect, answer: Any, failure: type[Exception], cause: type[Exception]
 ) -> None:
     with Server([answer]) as server:
         connect(host=server.url, extra={"max_attempts": 1})
         with pytest.raises(failure) as info:
-            sensor(**BY_NAME, deferrable=deferrable).execute({})
+            sensor(**BY_NAME).execute({})
     assert type(info.value) is failure
     assert type(info.value.__cause__) is cause
 
@@ -329,11 +338,34 @@ def test_an_error_of_the_first_look_ends_the_task_as_any_other(
 # In the triggerer
 
 
+@pytest.mark.parametrize("answer", [error(401, "no"), error(403, "no"), error(500, "no"), html(200), html(503)])
+def test_a_first_look_that_fails_is_left_to_the_triggerer_after_one_attempt(connect: Connect, answer: Any) -> None:
+    with Server([answer]) as server:
+        connect(host=server.url)
+        defer(**BY_NAME)
+    assert len(server.log) == 1
+
+
+@pytest.mark.parametrize("answer", [error(400, "no"), error(422, "no")])
+def test_a_first_look_that_cannot_get_better_ends_the_task(connect: Connect, answer: Any) -> None:
+    with Server([answer]) as server:
+        connect(host=server.url)
+        with pytest.raises(CommsMiningFailure):
+            sensor(**BY_NAME, deferrable=True).execute({})
+
+
+def test_a_connection_that_is_wrong_ends_the_task_before_the_wait(connect: Connect, sent: Sent) -> None:
+    connect(extra={"readonly": True})
+    with pytest.raises(CommsMiningFailure, match="did you mean `read_only`"):
+        sensor(**BY_NAME, deferrable=True).execute({})
+    assert sent() == []
+
+
 def test_a_wait_that_is_over_already_costs_one_request_and_no_deferral(tenant: TenantHandle, sent: Sent) -> None:
     held = tenant.add_source("acme-dev", "inbox")
     assert sensor(**BY_NAME, deferrable=True).execute({}) == held
     assert sensor(project="acme-dev", source_name="other", until="absent", deferrable=True).execute({}) is None
-    assert sent() == [f"GET {PATH}", "GET sources/acme-dev/other"]
+    assert sent() == [f"GET {PATH}", "GET sources/acme-dev/other", "GET sources/acme-dev"]
 
 
 def test_a_deferral_carries_the_whole_wait_as_json(tenant: TenantHandle, sent: Sent) -> None:
@@ -356,6 +388,7 @@ def test_a_deferral_carries_the_whole_wait_as_json(tenant: TenantHandle, sent: S
     assert json.loads(json.dumps(kwargs)) == kwargs
     deadline = datetime.fromisoformat(kwargs.pop("deadline"))
     assert before + timedelta(hours=1) <= deadline <= after + timedelta(hours=1)
+    assert before <= datetime.fromisoformat(kwargs.pop("looked_at")) <= after
     assert kwargs == {
         "comms_mining_conn_id": "comms_mining_default",
         "project": "acme-dev",

@@ -1,0 +1,128 @@
+"""The poll loop: one request an interval, whatever the server says, until nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from airflow.providers.common.compat.connection import get_async_connection
+
+from airflow_provider_cm.api.errors import CommsMiningError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+    from airflow_provider_cm.hooks.settings import ConnectionLike
+    from airflow_provider_cm.triggers.reading import Reader, Seen
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A server may ask for a longer pause between polls, but not put the waiting tasks to sleep for good.
+LONGEST_PAUSE = 3600.0
+
+# After a restart of the triggerer not all loops should begin at once; whoever waits has just looked anyway.
+FIRST_POLL_WITHIN = 5.0
+
+# Threads of our own: the loop's default ones write Airflow's logs, and a server that stalls must not hold those up.
+_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="comms-mining-poll")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one poll saw.
+
+    :param asked_at: this machine's clock before the request; the server's state is not older than that.
+    :param seen: what was there.
+    """
+
+    asked_at: datetime
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one poll saw nothing.
+
+    :param error: the error.
+    """
+
+    error: CommsMiningError
+
+
+class PollLoop:
+    """Polls for all who share it.
+
+    The connection is looked up asynchronously, and anew after each failure: a secrets backend may hold another token by
+    then. A poll is one attempt, since the next interval is the retry.
+
+    :param conn_id: the connection.
+    :param reader: what to read.
+    :param interval: seconds between two polls.
+    """
+
+    def __init__(self, conn_id: str, reader: Reader, interval: float) -> None:
+        self._conn_id = conn_id
+        self._reader = reader
+        self._interval = interval
+        self._hook: CommsMiningHook | None = None
+
+    async def items(self) -> AsyncGenerator[Snapshot | Failure, None]:
+        """Poll for ever. Never raises for what went wrong with a poll: that would end every wait that shares this."""
+        await asyncio.sleep(random.uniform(0, min(self._interval, FIRST_POLL_WITHIN)))  # noqa: S311  # not for secrets
+        while True:
+            item = await self._poll()
+            yield item
+            asked = item.error.retry_after or 0.0 if isinstance(item, Failure) else 0.0
+            await asyncio.sleep(max(self._interval, min(asked, LONGEST_PAUSE)))
+
+    async def _poll(self) -> Snapshot | Failure:
+        asked_at = datetime.now(UTC)
+        try:
+            while True:
+                if self._hook is None:
+                    # Kept in no variable, which a traceback might show.
+                    self._hook = await _in_thread(_make_hook, await self._connection())
+                seen = await _in_thread(_read, self._hook, self._reader)
+                if seen is not None:
+                    return Snapshot(asked_at, seen)
+                await asyncio.sleep(self._interval)
+                asked_at = datetime.now(UTC)
+        except CommsMiningError as error:
+            self._hook = None
+            return Failure(error)
+        except Exception as error:  # noqa: BLE001  # raising would end every wait that shares this loop
+            self._hook = None
+            _log.exception("A poll failed in an unexpected way")
+            return Failure(CommsMiningError(f"the poll failed: {type(error).__name__}", transient=True))
+
+    async def _connection(self) -> ConnectionLike:
+        try:
+            return await get_async_connection(self._conn_id)
+        except Exception as error:  # a secrets backend may raise anything, and may be back soon
+            raise CommsMiningError(
+                f"connection '{self._conn_id}' could not be read: {type(error).__name__}", transient=True
+            ) from error
+
+
+async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
+    context = contextvars.copy_context()  # where Airflow keeps which log a line belongs to
+    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(function, *arguments))
+
+
+def _make_hook(connection: ConnectionLike) -> CommsMiningHook:
+    # Imported in the thread too: it takes longer than the event loop of all triggers should be held up.
+    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+
+    return CommsMiningHook.from_connection(connection, max_attempts=1)
+
+
+def _read(hook: CommsMiningHook, reader: Reader) -> Seen | None:
+    return reader.read(hook.sources)

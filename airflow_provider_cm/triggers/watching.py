@@ -1,0 +1,147 @@
+"""Asset watchers: one event for each transition, and a cursor that outlives the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_cm.api.errors import CommsMiningError
+from airflow_provider_cm.triggers.polling import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from airflow_provider_cm.triggers.condition import Condition, Look
+    from airflow_provider_cm.triggers.polling import Snapshot
+
+_log = logging.getLogger(__name__)
+
+# Airflow stores an event about a second after a trigger has yielded it, and does not tell the trigger. A cursor that is
+# stored before its event would lose the event if the triggerer died in between.
+EVENT_IS_STORED_AFTER = 5.0
+
+
+class Store(Protocol):
+    """Airflow's store for the state of an asset, as far as it is used here."""
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Read a value."""
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Write a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a watcher has got.
+
+    :param value: what the last look was marked with, see :class:`airflow_provider_cm.triggers.condition.Look`.
+    """
+
+    value: str | None
+
+
+class Cursor:
+    """Keeps a watcher's mark where a restarted triggerer finds it.
+
+    :param store: Airflow's store; without one (below Airflow 3.3) the mark is kept in memory only.
+    :param condition: what is watched; each condition has its own cursor, so an asset can have several watchers.
+    :param retry_seconds: pause after a failed access.
+    """
+
+    def __init__(self, store: Store | None, condition: Condition, retry_seconds: float) -> None:
+        self._store = store
+        match = sorted(condition.match.items())
+        told = json.dumps([str(condition.address), str(condition.updated_after), condition.min_messages, match])
+        self._key = f"comms_mining_{condition.until}_{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        self._retry_seconds = retry_seconds
+        self._wanted: Mark | None = None
+        self._due = 0.0
+        self._changed = asyncio.Event()
+
+    async def load(self) -> Mark | None:
+        """Read the mark of the triggerer before this one; ``None`` for the first look ever."""
+        while self._store is not None:
+            try:
+                stored = await self._store.aget(self._key)
+            except ValueError:
+                _log.warning("Several assets share this watcher, so its cursor is kept in memory only")
+                self._store = None
+            except Exception as error:  # noqa: BLE001  # the API server may be away
+                _log.warning("The cursor of the watcher cannot be read: %s", type(error).__name__)
+                await asyncio.sleep(self._retry_seconds)
+            else:
+                return Mark(stored["mark"]) if isinstance(stored, dict) and "mark" in stored else None
+        return None
+
+    def keep(self, mark: Mark, *, after_event: bool) -> None:
+        """Have a mark stored as soon as that is safe.
+
+        :param mark: the mark.
+        :param after_event: an event goes with it.
+        """
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now + EVENT_IS_STORED_AFTER if after_event else now)
+        self._wanted = mark
+        self._changed.set()
+
+    async def store(self) -> None:
+        """Store what is to be kept, for as long as the watcher runs."""
+        while self._store is not None:
+            await self._changed.wait()
+            wait = self._due - asyncio.get_running_loop().time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+                continue  # there may have been another event meanwhile
+            self._changed.clear()
+            mark = self._wanted
+            try:
+                await self._store.aset(self._key, {"mark": mark.value if mark else None})
+            except Exception as error:  # noqa: BLE001  # the API server may be away
+                _log.warning("The cursor of the watcher cannot be stored: %s", type(error).__name__)
+                await asyncio.sleep(self._retry_seconds)
+                self._changed.set()
+
+
+async def transitions(
+    items: AsyncIterator[Snapshot | Failure], condition: Condition, cursor: Cursor
+) -> AsyncGenerator[tuple[Look, dict[str, Any] | None], None]:
+    """Give each look at which the condition has become true, or true in another way, since the look before.
+
+    What holds at the very first look is no transition. Failures only log: an event would start a DAG.
+
+    :param items: from the poll loop.
+    :param condition: what is watched.
+    :param cursor: where to go on from.
+    :return: the look, and what was there before as far as this process has seen it.
+    """
+    mark = await cursor.load()
+    storing = asyncio.create_task(cursor.store())
+    facts: dict[str, Any] | None = None
+    said = ""
+    try:
+        async for item in items:
+            try:
+                if isinstance(item, Failure):
+                    raise item.error
+                look = condition.judge(item.seen)
+            except CommsMiningError as error:
+                if str(error) != said:
+                    _log.warning("A poll failed, the watch goes on: %s", error)
+                said = str(error)
+                continue
+            if look.summary != said:
+                _log.info("Looked at %s: %s", condition.address, look.summary)
+            before, facts, said = facts, look.facts, look.summary
+            fired = mark is not None and look.mark is not None and look.mark != mark.value
+            if fired:
+                yield look, before
+            if mark is None or mark.value != look.mark:
+                mark = Mark(look.mark)
+                cursor.keep(mark, after_event=fired)
+    finally:
+        storing.cancel()
