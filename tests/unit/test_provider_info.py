@@ -18,8 +18,10 @@ from airflow.providers_manager import ProvidersManager
 from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
 import airflow_provider_cm
+from airflow_provider_cm.assets import sanitize_uri
 from airflow_provider_cm.get_provider_info import get_provider_info
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+from airflow_provider_cm.links import ProjectLink
 
 PACKAGE = Path(airflow_provider_cm.__path__[0])
 SCHEMAS = Path(airflow.__path__[0])
@@ -111,6 +113,13 @@ def test_airflow_reads_the_form() -> None:
     behaviour = manager.field_behaviours["comms_mining"]
     assert set(behaviour["hidden_fields"]) == {"schema", "port"}
     assert behaviour["relabeling"]["password"] == "Developer token or App Secret"
+
+
+def test_airflow_reads_the_link_and_the_uris() -> None:
+    (link,) = (name for name in ProvidersManager().extra_links_class_names if name.startswith("airflow_provider_cm."))
+    module, _, name = link.rpartition(".")
+    assert getattr(importlib.import_module(module), name) is ProjectLink
+    assert ProvidersManagerTaskRuntime().asset_uri_handlers["comms-mining"] is sanitize_uri
 
 
 def test_it_imports_nothing() -> None:
