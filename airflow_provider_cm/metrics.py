@@ -1,8 +1,7 @@
 """Metrics, through Airflow's own ``Stats``: every name and tag is declared here, and described in docs/metrics.md.
 
-No tag has a value that somebody could make up: routes are those of this package, methods those of HTTP, errors those of
-:mod:`airflow_provider_cm.api.errors`. A metric that cannot be sent is lost without a trace but a debug line, since no
-call may fail for it.
+No tag has a value that somebody could make up: routes, methods and errors are those of this package, or ``other``. A
+metric that cannot be sent is lost without a trace but a debug line, since no call may fail for it.
 """
 
 from __future__ import annotations
@@ -149,4 +148,4 @@ def _status(exchange: Exchange) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    return isinstance(error, CommsMiningError) and type(error).__module__ == CommsMiningError.__module__
+    return isinstance(error, CommsMiningError) and type(error).__module__.startswith("airflow_provider_cm.")

@@ -117,10 +117,24 @@ RELOADED = {"same": TOKEN, "empty": "", "broken": NEW_TOKEN + "\n"}
 @pytest.mark.parametrize("reloaded", RELOADED)
 def test_a_reload_that_gives_nothing_new_ends_with_the_401(serve: Serve, reloaded: str) -> None:
     server = serve(error(401, "Invalid token"))
+    told: list[bool] = []
     with fails(AuthenticationError) as caught:
-        session_to(server, auth=DeveloperToken(TOKEN, lambda: RELOADED[reloaded])).request("GET", "sources")
+        session_to(server, auth=DeveloperToken(TOKEN, lambda: RELOADED[reloaded], told.append)).request(
+            "GET", "sources"
+        )
     assert caught.error.attempts == 1
     assert caught.error.api_message == "Invalid token"
+    assert told == [False]
+
+
+def test_a_reload_that_breaks_is_told_of_and_breaks_the_call(serve: Serve) -> None:
+    def reload() -> str:
+        raise LookupError("the secrets backend is away")
+
+    told: list[bool] = []
+    with pytest.raises(LookupError, match="backend"):
+        session_to(serve(error(401)), auth=DeveloperToken(TOKEN, reload, told.append)).request("GET", "sources")
+    assert told == [False]
 
 
 def test_a_reloaded_token_that_is_refused_too_is_not_reloaded_again(serve: Serve) -> None:
@@ -176,9 +190,11 @@ def test_threads_that_were_refused_together_reload_once(serve: Serve) -> None:
         asked.append(1)
         return NEW_TOKEN
 
-    session = session_to(server, auth=DeveloperToken(TOKEN, reload))
+    told: list[bool] = []
+    session = session_to(server, auth=DeveloperToken(TOKEN, reload, told.append))
     _in_threads(16, lambda: session.request("GET", "sources"))
     assert len(asked) == 1
+    assert told == [True]
 
 
 def _in_threads(count: int, work: Any) -> list[Any]:
@@ -338,10 +354,13 @@ def test_a_401_with_fresh_tokens_too_is_final(serve: Serve, same_again: bool) ->
 
 def test_threads_that_were_refused_together_renew_once(serve: Serve) -> None:
     identity = serve(grant(), grant(SECOND_ACCESS_TOKEN))
-    session = session_to(serve(handler=_refuses_together(16, SECOND_ACCESS_TOKEN)), auth=credentials(identity))
+    told: list[bool] = []
+    auth = credentials(identity, on_renewal=told.append)
+    session = session_to(serve(handler=_refuses_together(16, SECOND_ACCESS_TOKEN)), auth=auth)
     results = _in_threads(16, lambda: session.request("GET", "sources"))
     assert results == [{"status": "ok", "sources": []}] * 16
     assert len(identity.requests) == 2
+    assert told == [True, True]
 
 
 @pytest.mark.parametrize(

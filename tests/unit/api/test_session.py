@@ -26,6 +26,7 @@ from airflow_provider_cm.api import (
     RequestRecord,
     ServerError,
     TransportError,
+    Wait,
 )
 from tests.unit.api.server import RESET, Answer, Request, Step, error, html, ok
 from tests.unit.api.support import PROXY_PASSWORD, TOKEN, Clock, assert_no_secret, fails, session_to, source, sources_of
@@ -321,6 +322,28 @@ def test_the_observed_time_includes_the_waits(serve: Serve) -> None:
     (record,) = seen
     assert record.total_ms == 7000
     assert record.attempts == 2
+
+
+def test_an_observer_is_told_of_each_request_and_each_wait(serve: Serve) -> None:
+    seen: list[RequestRecord] = []
+    waits: list[Wait] = []
+    server = serve(error(503, headers={"Retry-After": "7"}), error(429), html(200), ok())
+    session = session_to(server, observer=seen.append, on_wait=waits.append)
+    with fails(ProtocolError):
+        session.request("GET", "sources")
+    session.request("GET", "sources")
+    failed, fine = seen
+    assert [(each.status, each.error) for each in failed.exchanges] == [
+        (503, "ServerError"),
+        (429, "RateLimitedError"),
+        (200, "ProtocolError"),
+    ]
+    assert all(each.total_ms == 0 for each in failed.exchanges), "the waits are no time of a request"
+    assert failed.total_ms == pytest.approx(sum(each.seconds for each in waits) * 1000)
+    assert (failed.attempts, failed.repeats) == (3, 2)
+    assert [(each.status, each.told) for each in waits] == [(503, True), (429, False)]
+    assert waits[0].seconds == 7
+    assert ([(each.status, each.error) for each in fine.exchanges], fine.repeats) == ([(200, None)], 0)
 
 
 def test_a_wait_is_announced_with_its_reason(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
