@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Literal
 
@@ -85,5 +86,5 @@ class StateFile:
             )
             # Beside the file, since a replacement is atomic only within one file system.
             draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-            draft.write_text(document.model_dump_json(ensure_ascii=True), encoding="ascii")
+            draft.write_text(json.dumps(document.model_dump(mode="json")), encoding="ascii")
             draft.replace(self.path)
