@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.features import needs
+
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, needs("command line")]
 
 SET_UP = """
 import json, sys

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
+from tests.features import has
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,8 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
-    shutil.copytree(ROOT / "example_dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    missing = () if has("approvals") else ("example_dev_to_prod.py",)
+    shutil.copytree(ROOT / "example_dags", dags, ignore=shutil.ignore_patterns("__pycache__", *missing))
     text = (dags / "example_ephemeral_source.py").read_text()
     assert WORK in text
     text = text.replace(WORK, 'raise RuntimeError("the work failed")').replace("example_ephemeral_source", "broken")

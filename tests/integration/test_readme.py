@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.providers.common.compat.sdk import Connection
+from airflow.models.connection import Connection
 
 from airflow_provider_cm.hooks.settings import EXTRAS, parse_connection
 from tests.integration.test_example_dags import ROOT, UIPATH, order, returned, run_dags

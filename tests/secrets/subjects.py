@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSens
 from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_cm.get_provider_info import get_provider_info
+from tests.features import has
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +167,8 @@ def listed(info: dict[str, Any], kind: str) -> list[type]:
 def commands(info: dict[str, Any]) -> dict[tuple[str, ...], Any]:
     """Find the commands that the provider adds to Airflow's command line, by their words."""
     found: dict[tuple[str, ...], Any] = {}
+    if not has("command line"):
+        return found
 
     def collect(command: Any, before: tuple[str, ...]) -> None:
         path = (*before, command.name)

@@ -16,6 +16,7 @@ import pytest
 from airflow_provider_cm.api import transport as transport_module
 from airflow_provider_cm.get_provider_info import get_provider_info
 from tests.faults.proxy import FaultProxy
+from tests.features import has
 from tests.secrets import situations
 from tests.secrets.search import Haul, logs_captured, pieces, warnings_captured
 from tests.secrets.subjects import Subject, subjects, unprepared
@@ -111,7 +112,8 @@ def test_no_secret_is_shown(
     if REPORT:
         Path(REPORT).write_text(json.dumps({"told": told, "runs": run_of.runs, "texts": dict(haul.counts)}))
     assert not hits, "\n".join([told, *dict.fromkeys(str(hit) for hit in hits[:40])])
-    assert len(secrets) > 20, "the emulator has minted hardly a token"
+    # Each command gets itself a token, other than tasks in one process.
+    assert len(secrets) > (20 if has("command line") else 10), "the emulator has minted hardly a token"
     assert run_of.runs > 2000
     assert run_of.ended["succeeded"] > 100
     assert run_of.ended["failed"] > 1000

@@ -21,6 +21,7 @@ from cryptography.fernet import InvalidToken
 from airflow_provider_cm import cli_actions, cli_check
 from airflow_provider_cm.cli import get_comms_mining_cli_commands, variable
 from airflow_provider_cm.rollout import Manifest, Plan
+from tests.features import needs
 from tests.unit.api.server import Answer, Server
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
     from tests.conftest import Connect
     from tests.unit.conftest import Sent
+
+pytestmark = needs("command line")
 
 COMMANDS = ("check", "list", "plan", "apply", "export")
 MANIFEST = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
 import time
 from datetime import datetime
@@ -251,8 +253,12 @@ def test_an_encoded_slash_separates_and_slashes_collapse(comms_mining_emulator: 
         "//api//v1/sources/acme-dev%2Finbox",
         "/api/v1///sources/acme-dev/inbox?a=%2F",
     ]
+    # Without requests, whose older versions collapse slashes themselves.
+    connection = http.client.HTTPConnection(api.base.removeprefix("http://"), timeout=5)
     for path in paths:
-        assert api("GET", path).json()["source"]["id"] == source["id"], path
+        connection.request("GET", path, headers={"Authorization": "Bearer emulator-admin"})
+        assert json.load(connection.getresponse())["source"]["id"] == source["id"], path
+    connection.close()
     # A slash that is encoded twice is part of a name.
     assert api("GET", "/api/v1/sources/acme-dev%252Finbox").status_code == 400
     assert [request.path for request in comms_mining_emulator.requests][1:4] == paths

@@ -36,6 +36,7 @@ from airflow_provider_cm.sensors import sources as module
 from airflow_provider_cm.sensors.sources import SourceSensor
 from airflow_provider_cm.triggers.condition import NotShownError
 from airflow_provider_cm.triggers.sources import SourceTrigger
+from tests.features import needs
 from tests.unit.api.server import Server, error, html, ok
 
 if TYPE_CHECKING:
@@ -475,11 +476,16 @@ def test_airflows_own_time_out_is_a_sensors() -> None:
     kwargs = {"error": "Trigger timeout", "traceback": None}
     with pytest.raises(AirflowSensorTimeout):
         sensor(**BY_NAME).resume_execution("__fail__", kwargs, {})
+
+
+@needs("resumed sensors")
+def test_soft_fail_covers_airflows_own_time_out() -> None:
+    kwargs = {"error": "Trigger timeout", "traceback": None}
     with pytest.raises(AirflowSkipException):
         sensor(**BY_NAME, soft_fail=True).resume_execution("__fail__", kwargs, {})
 
 
-@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("option", ["soft_fail", pytest.param("never_fail", marks=needs("resumed sensors"))])
 @pytest.mark.parametrize("retryable", [True, False])
 def test_soft_fail_and_never_fail_cover_errors_of_the_trigger(option: str, retryable: bool) -> None:
     event = {"status": "error", "message": "x", "retryable": retryable}

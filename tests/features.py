@@ -1,0 +1,97 @@
+"""What Airflow lacks below some version: the one table that tests are skipped by and docs/compatibility.md shows.
+
+tests/unit/test_compatibility.py looks for each feature in the Airflow that is installed, so the table is wrong on no
+version that ``make matrix`` runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import pytest
+from packaging.version import Version
+
+AIRFLOW = Version(version("apache-airflow-core"))
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something of this package that needs a newer Airflow than the oldest supported one.
+
+    :param title: what it is, as the document calls it.
+    :param since: the first Airflow that has it.
+    :param before: what a user has below that version.
+    """
+
+    title: str
+    since: str
+    before: str
+
+
+FEATURES = {
+    "approvals": Feature(
+        "Approval of a plan in the UI (`ApprovalOperator`, `example_dev_to_prod.py`)",
+        "3.1",
+        "Airflow has no such operator, and the example DAG cannot be imported. Plan and apply are two runs instead: a "
+        "person reads the plan, and gives its digest to the second (`approved_digest`).",
+    ),
+    "resumed sensors": Feature(
+        "`never_fail` of a deferred `SourceSensor`, and `soft_fail` when Airflow's own time-out ends its wait",
+        "3.1",
+        "Airflow does not ask for them when a deferred sensor is resumed: the task fails. `soft_fail` does cover the "
+        "sensor's own time-out and the trigger's errors.",
+    ),
+    "connection form": Feature(
+        "Fields of our own in the connection form",
+        "3.2",
+        "The form shows Airflow's own fields; the others are typed as JSON into *Extra*.",
+    ),
+    "malformed extra": Feature(
+        "A connection in an environment variable whose `extra` is not JSON is named as such",
+        "3.2",
+        "Airflow refuses it itself, and says that the connection is not defined.",
+    ),
+    "command line": Feature(
+        "`airflow comms-mining ...`",
+        "3.2",
+        "Airflow knows no such command. `airflow connections test`, the operators, and `airflow_provider_cm.rollout` "
+        "in a script do the same.",
+    ),
+    "shared polling": Feature(
+        "One poll for all tasks that wait for sources of one project (`SourceTrigger`)",
+        "3.3",
+        "Each waiting task polls for itself.",
+    ),
+    "asset cursor": Feature(
+        "A triggerer that is restarted does not report again what a watched asset's event has told",
+        "3.3",
+        "Triggers have no store: after a restart of the triggerer, the state that is found counts as the first.",
+    ),
+    "retry policies": Feature(
+        "`CommsMiningRetryPolicy` (waits for as long as the server's `Retry-After` says)",
+        "3.3",
+        "Importing it fails and says why; the task's own `retries` and `retry_delay` apply.",
+    ),
+    "test on a worker": Feature(
+        "*Test connection* runs on a worker",
+        "3.3",
+        "It runs in the API server, which must reach the endpoint.",
+    ),
+}
+
+
+def has(name: str) -> bool:
+    """Tell whether the installed Airflow should have a feature, by its version."""
+    return Version(AIRFLOW.base_version) >= Version(FEATURES[name].since)
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Mark a test, or a whole module, that only makes sense with a feature."""
+    return pytest.mark.skipif(not has(name), reason=f"needs Airflow {FEATURES[name].since} ({name}), this is {AIRFLOW}")
+
+
+def table() -> str:
+    """Give the table of docs/compatibility.md."""
+    rows = [f"| {each.title} | {each.since} | {each.before} |" for each in FEATURES.values()]
+    return "\n".join(["| what | from Airflow | before that |", "|---|---|---|", *rows])

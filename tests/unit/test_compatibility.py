@@ -1,0 +1,109 @@
+"""The table of what older Airflows lack is true of the installed Airflow, and docs/compatibility.md shows it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
+from airflow.providers_manager import ProvidersManager
+from airflow.triggers import base
+
+from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+from airflow_provider_cm.sensors.sources import SourceSensor
+from airflow_provider_cm.triggers.sources import SourceTrigger
+from tests.features import AIRFLOW, FEATURES, has, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/compatibility.md"
+
+
+def imports(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except (ImportError, AirflowException):  # an Airflow provider refuses with an exception of its own
+        return False
+    return True
+
+
+def resumed_sensor_is_skipped(option: str, method: str, **kwargs: Any) -> bool:
+    options: Any = {option: True}
+    sensor = SourceSensor(task_id="t", source_id="18ba5ce699f8da1f", **options)
+    try:
+        sensor.resume_execution(method, kwargs, {})
+    except AirflowSkipException:
+        return True
+    except AirflowException:
+        return False
+    raise AssertionError("the resumed sensor succeeded")
+
+
+def resumed_sensors() -> bool:
+    event = {"status": "error", "message": "x", "retryable": True}
+    seen = {
+        resumed_sensor_is_skipped("never_fail", "execute_complete", event=event),
+        resumed_sensor_is_skipped("soft_fail", "__fail__", error="Trigger timeout", traceback=None),
+    }
+    assert resumed_sensor_is_skipped("soft_fail", "execute_complete", event=event), "soft_fail covers it everywhere"
+    (told,) = seen  # both, or neither
+    return told
+
+
+def connection_form() -> bool:
+    shown = ProvidersManager().connection_form_widgets.values()
+    return any(info.hook_class_name.endswith("CommsMiningHook") for info in shown)
+
+
+def command_line() -> bool:
+    from airflow.cli.cli_parser import get_parser
+
+    return "comms-mining" in get_parser().format_help()
+
+
+def malformed_extra() -> bool:
+    os.environ["AIRFLOW_CONN_MALFORMED"] = json.dumps({"conn_type": "comms_mining", "host": "h", "extra": "{"})
+    try:
+        return "not valid JSON" in CommsMiningHook("malformed").test_connection()[1]
+    except AirflowException as refused:
+        assert "isn't defined" in str(refused)  # noqa: PT017  # what Airflow itself says
+        return False
+    finally:
+        del os.environ["AIRFLOW_CONN_MALFORMED"]
+
+
+def shared_polling() -> bool:
+    return issubclass(SourceTrigger, base.BaseEventTrigger) and hasattr(base.BaseEventTrigger, "open_shared_stream")
+
+
+def asset_cursor() -> bool:
+    return hasattr(SourceTrigger(comms_mining_conn_id="c", source_id="18ba5ce699f8da1f"), "asset_state_store")
+
+
+PROBES: dict[str, Callable[[], bool]] = {
+    "approvals": lambda: imports("airflow.providers.standard.operators.hitl"),
+    "resumed sensors": resumed_sensors,
+    "connection form": connection_form,
+    "malformed extra": malformed_extra,
+    "command line": command_line,
+    "shared polling": shared_polling,
+    "asset cursor": asset_cursor,
+    "retry policies": lambda: imports("airflow_provider_cm.policies"),
+    "test on a worker": lambda: imports("airflow.sdk.execution_time.connection_test_supervisor"),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_this_airflow_has_a_feature_exactly_from_the_version_in_the_table(name: str) -> None:
+    assert PROBES[name]() is has(name), f"Airflow {AIRFLOW}"
+
+
+def test_the_document_shows_the_table() -> None:
+    text = PAGE.read_text()
+    assert f"<!-- features -->\n{table()}\n<!-- /features -->" in text
