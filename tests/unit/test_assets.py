@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
+from airflow.sdk import AssetWatcher
 from airflow.sdk.execution_time.context import OutletEventAccessors
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_cm.api import ConfigurationError
 from airflow_provider_cm.assets import sanitize_uri, source_asset, source_uri
@@ -27,6 +29,8 @@ from airflow_provider_cm.operators.sources import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from airflow_provider_cm.emulator import TenantHandle
     from tests.conftest import Connect
 
@@ -118,6 +122,19 @@ def test_a_source_has_the_same_asset_by_endpoint_by_connection_and_by_hand(conne
     assert source_asset("acme-dev", "inbox", endpoint=CLOUD) == by_hand
     named = source_asset("acme-dev", "inbox", endpoint=CLOUD, name="inbox")
     assert (named.name, named.uri) == ("inbox", INBOX)
+
+
+def test_it_can_be_watched() -> None:
+    class Trigger(BaseEventTrigger):
+        def serialize(self) -> tuple[str, dict[str, Any]]:
+            return "nowhere.Trigger", {}
+
+        async def run(self) -> AsyncIterator[TriggerEvent]:
+            yield TriggerEvent({})
+
+    watcher = AssetWatcher(name="poll", trigger=Trigger())  # type: ignore[no-untyped-call]
+    assert source_asset("acme-dev", "inbox", endpoint=CLOUD, watchers=(watcher,)).watchers == [watcher]
+    assert source_asset("acme-dev", "inbox", endpoint=CLOUD).watchers == []
 
 
 def test_a_wrong_argument_is_named(connect: Connect) -> None:
