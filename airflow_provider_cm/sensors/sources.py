@@ -10,11 +10,17 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensor
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.assets import write_outlet_events, write_source_event
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
+from airflow_provider_cm.links import ProjectLink
 from airflow_provider_cm.triggers.condition import Condition, Look, may_pass
 from airflow_provider_cm.triggers.sources import SourceTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow.sdk import BaseOperatorLink
+
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
 
@@ -54,6 +60,7 @@ class SourceSensor(BaseSensorOperator):
         "match",
         "comms_mining_conn_id",
     )
+    operator_extra_links: Collection[BaseOperatorLink] = (ProjectLink(),)
 
     def __init__(
         self,
@@ -93,21 +100,21 @@ class SourceSensor(BaseSensorOperator):
 
     def poke(self, context: Any) -> PokeReturnValue:
         """Look once."""
-        look = self._look(self._condition())
+        look = self._look(self._condition(), self.hook, context)
         return PokeReturnValue(look.met, look.facts if look.met else None)
 
     def execute(self, context: Any) -> Any:
         """Wait here, or look once and defer."""
         if not self.deferrable:
-            return super().execute(context)
+            return self._ended(context, super().execute(context))
         condition = self._condition()
         with task_errors():
             # What only the trigger uses is judged before the wait begins.
             values.seconds(self.poke_interval, "poke_interval")
             values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
-        look = self._first_look(condition)
+        look = self._first_look(condition, context)
         if look is not None and look.met:
-            return look.facts
+            return self._ended(context, look.facts)
         seconds, now = float(self.timeout), datetime.now(UTC)
         self.defer(
             trigger=self._trigger(condition, now, now + timedelta(seconds=seconds)),
@@ -129,7 +136,7 @@ class SourceSensor(BaseSensorOperator):
         payload = event if isinstance(event, Mapping) else {}
         status, message = payload.get("status"), payload.get("message")
         if status == "success" and "source" in payload:
-            return payload["source"]
+            return self._ended(context, payload["source"])
         if status == "timeout" and message:
             raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
         if status == "error" and message and isinstance(payload.get("retryable"), bool):
@@ -154,27 +161,41 @@ class SourceSensor(BaseSensorOperator):
                 match=self.match,
             )
 
-    def _look(self, condition: Condition) -> Look:
+    def _look(self, condition: Condition, hook: CommsMiningHook, context: Any) -> Look:
+        # The link comes first, so that it is there while the task waits and if the look fails.
+        ProjectLink.persist(context, hook, condition.address.project or None)
         with task_errors():
-            look = condition.look(self.hook.sources)
+            look = condition.look(hook.sources)
+        if condition.address.source_id is not None and look.facts is not None:
+            ProjectLink.persist(context, hook, look.facts.get("owner", look.facts.get("project")))
         self.log.info("Looked at %s: %s", condition.address, look.summary)
         return look
 
-    def _first_look(self, condition: Condition) -> Look | None:
+    def _first_look(self, condition: Condition, context: Any) -> Look | None:
         """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
-        with task_errors():
-            try:
-                connection = CommsMiningHook.get_connection(self.comms_mining_conn_id)
-                look = condition.look(CommsMiningHook.from_connection(connection, max_attempts=1).sources)
-            except CommsMiningError as error:
-                if not may_pass(error):
-                    raise
-                self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
-                return None
-        self.log.info("Looked at %s: %s", condition.address, look.summary)
-        return look
+        # Kept in no variable, which a traceback might show.
+        hook = CommsMiningHook.from_connection(
+            CommsMiningHook.get_connection(self.comms_mining_conn_id), max_attempts=1
+        )
+        try:
+            return self._look(condition, hook, context)
+        except (CommsMiningFailure, CommsMiningRetryable) as error:
+            if not isinstance(error.__cause__, CommsMiningError) or not may_pass(error.__cause__):
+                raise
+            self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
+            return None
+
+    def _ended(self, context: Any, facts: Any) -> Any:
+        """Tell the task's outlets what the wait ended with, and return it."""
+        if self.outlets and isinstance(facts, dict):
+            with task_errors():
+                if "owner" in facts:
+                    write_source_event(self, context, self.hook, facts)
+                elif "project" in facts:
+                    write_outlet_events(self, context, self.hook, facts, [(facts["project"], facts["source_name"], {})])
+        return facts
 
     def _trigger(self, condition: Condition, looked_at: datetime, deadline: datetime) -> SourceTrigger:
         after = condition.updated_after

@@ -80,8 +80,14 @@ class PollLoop:
         while True:
             item = await self._poll()
             yield item
-            asked = item.error.retry_after or 0.0 if isinstance(item, Failure) else 0.0
-            await asyncio.sleep(max(self._interval, min(asked, LONGEST_PAUSE)))
+            await asyncio.sleep(await self._pause_after(item))
+
+    async def _pause_after(self, item: Snapshot | Failure) -> float:
+        asked = item.error.retry_after if isinstance(item, Failure) else None
+        pause = max(self._interval, min(asked or 0.0, LONGEST_PAUSE))
+        if pause > self._interval and isinstance(item, Failure) and item.error.status == 429:
+            await _in_thread(_count_rate_limit, pause - self._interval)
+        return pause
 
     async def _poll(self) -> Snapshot | Failure:
         asked_at = datetime.now(UTC)
@@ -97,6 +103,7 @@ class PollLoop:
                 asked_at = datetime.now(UTC)
         except CommsMiningError as error:
             self._hook = None
+            await _in_thread(_count_poll, error)
             return Failure(error)
         except Exception as error:  # noqa: BLE001  # raising would end every wait that shares this loop
             self._hook = None
@@ -125,4 +132,21 @@ def _make_hook(connection: ConnectionLike) -> CommsMiningHook:
 
 
 def _read(hook: CommsMiningHook, reader: Reader) -> Seen | None:
-    return reader.read(hook.sources)
+    seen = reader.read(hook.sources)
+    _count_poll()
+    return seen
+
+
+# Metrics can block (a packet, a name look-up), so they are sent from the threads too.
+
+
+def _count_poll(error: CommsMiningError | None = None) -> None:
+    from airflow_provider_cm import metrics
+
+    metrics.poll(error)
+
+
+def _count_rate_limit(seconds: float) -> None:
+    from airflow_provider_cm import metrics
+
+    metrics.rate_limit_wait(seconds)
