@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .cache/bootstrap/bin/uv)
 BOOTSTRAP := $(filter .cache/bootstrap/bin/uv,$(UV))
 
-.PHONY: help setup demo test test-faults mutants bench docs dist lint format e2e constraints clean
+.PHONY: help setup demo test test-faults matrix mutants bench docs dist lint format e2e constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to run
@@ -43,6 +43,10 @@ test: setup ## unit and integration tests
 
 e2e: setup ## tests with a real Airflow scheduler and triggerer
 	@$(BIN)/python -m pytest -m e2e tests/e2e
+
+# CELLS picks some, by their names in noxfile.py; the README's table is written when all are run.
+matrix: setup ## the tests on each supported Airflow, on several Pythons, and on the lowest versions; writes README's table
+	@PATH="$(dir $(realpath $(UV))):$$PATH" $(BIN)/nox $(addprefix -s ,$(CELLS))
 
 test-faults: setup ## 20,000 random calls under faults, against the server's own record; writes docs/reliability.md
 	@$(BIN)/python scripts/test_faults.py
@@ -79,4 +83,4 @@ constraints: | $(BOOTSTRAP) ## pin the development environment anew
 	  --no-emit-index-url --no-header --no-annotate --quiet -o constraints.txt
 
 clean: ## remove all that the targets made
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	rm -rf $(VENV) .cache .nox .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -83,7 +83,7 @@ def test_the_source_distribution_holds_what_builds_and_tests_it(dist: Path) -> N
     assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "Makefile", "constraints.txt"} <= names
     assert "tests/unit/test_package.py" in names
     folders = {"airflow_provider_cm", "benchmarks", "docs", "example_dags", "scripts", "tests"}
-    files = {"pyproject.toml", "PKG-INFO", "LICENSE", "Makefile", "constraints.txt", ".gitignore"}
+    files = {"pyproject.toml", "PKG-INFO", "LICENSE", "Makefile", "constraints.txt", "noxfile.py", ".gitignore"}
     stray = {
         name
         for name in names
