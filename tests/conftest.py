@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 Connect = Callable[..., "TenantHandle"]
+Sent = Callable[[], list[str]]
 
 
 @pytest.fixture
@@ -60,3 +61,15 @@ def connect(comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPat
         return tenant
 
     return put
+
+
+@pytest.fixture
+def sent(comms_mining_emulator: EmulatorServer) -> Sent:
+    """Give a function that tells the requests since it was last asked, such as ``GET sources/acme-dev/inbox``."""
+
+    def tell() -> list[str]:
+        requests = comms_mining_emulator.requests
+        comms_mining_emulator.clear_requests()
+        return [f"{each.method} {each.path.partition('/api/v1/')[2] or each.path}" for each in requests]
+
+    return tell

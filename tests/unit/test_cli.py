@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
 pytestmark = needs("command line")
 

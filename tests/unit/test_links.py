@@ -25,8 +25,7 @@ from airflow_provider_cm.operators.sources import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
 UI = {"ui_url": "https://ui.acme.example"}
 PAGE = "https://ui.acme.example/projects/acme-dev"

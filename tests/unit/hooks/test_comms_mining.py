@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_cm.emulator import EmulatorServer
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
 NEW_TOKEN = "another-developer-token"
 

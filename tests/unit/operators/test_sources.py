@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_cm.emulator import TenantHandle
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
 OPERATORS: list[Any] = [
     CreateSourceOperator,

@@ -41,8 +41,7 @@ from tests.unit.api.server import Server, error, html, ok
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
 BY_NAME: dict[str, Any] = {"project": "acme-dev", "source_name": "inbox"}
 PATH = "sources/acme-dev/inbox"

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
 PATH = "sources/acme-dev"
 SOURCE = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox", "updated_at": "2026-11-22T01:00:00+00:00"}

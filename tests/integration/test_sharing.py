@@ -14,16 +14,16 @@ import structlog
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 
 from airflow_provider_cm.triggers.sources import SourceTrigger
+from tests.features import needs
 from tests.unit.api.server import Server, error, ok
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
 
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
-    from tests.conftest import Connect
-    from tests.unit.conftest import Sent
+    from tests.conftest import Connect, Sent
 
-pytestmark = pytest.mark.skipif(not hasattr(TriggerRunner(), "_shared_streams"), reason="shared streams: Airflow 3.3")
+pytestmark = [pytest.mark.integration, needs("shared polling")]
 
 LISTING = "GET sources/acme-dev"
 
@@ -109,13 +109,18 @@ def baseline(number: int) -> dict[str, Any]:
     ],
 )
 def test_what_is_not_the_same_poll_is_not_shared(other: dict[str, Any]) -> None:
-    one = {"comms_mining_conn_id": "one", "project": "acme-dev", "source_name": "inbox", "poll_interval": 0.1}
+    one: dict[str, Any] = {
+        "comms_mining_conn_id": "one",
+        "project": "acme-dev",
+        "source_name": "inbox",
+        "poll_interval": 0.1,
+    }
     assert SourceTrigger(**one).shared_stream_key() == SourceTrigger(**one).shared_stream_key()
     assert SourceTrigger(**one).shared_stream_key() != SourceTrigger(**{**one, **other}).shared_stream_key()
 
 
 def test_what_belongs_to_one_task_does_not_part_it_from_the_others() -> None:
-    one = {"comms_mining_conn_id": "one", "project": "acme-dev", "poll_interval": 1}
+    one: dict[str, Any] = {"comms_mining_conn_id": "one", "project": "acme-dev", "poll_interval": 1}
     keys = {
         SourceTrigger(**one, source_name="a").shared_stream_key(),
         SourceTrigger(**one, source_name="b", until="absent", deadline="2026-01-01").shared_stream_key(),
