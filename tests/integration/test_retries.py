@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.api.retry import RetryPolicy
-from airflow_provider_cm.policies import CommsMiningRetryPolicy
+from tests.features import needs
 from tests.integration.test_example_dags import ROOT, UIPATH, order, run_dags
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.emulator import EmulatorServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, needs("retry policies")]
 
 PAGE = (ROOT / "docs" / "retries.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -90,6 +90,8 @@ def seconds_between(start: str, end: str) -> float:
 
 
 def test_its_figures_are_those_of_the_code() -> None:
+    from airflow_provider_cm.policies import CommsMiningRetryPolicy
+
     call, policy = RetryPolicy(), CommsMiningRetryPolicy()
     assert f"{call.max_attempts} attempts or {call.max_seconds} s" in PAGE
     assert "`longest` (one hour by default)" in PAGE
