@@ -5,9 +5,11 @@ A source's asset has the URI ``comms-mining://<host>/<path of the endpoint>/<pro
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+import airflow
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseHook
 
 from airflow_provider_cm.api.endpoint import normalise_endpoint
@@ -118,7 +120,8 @@ def write_outlet_events(
     """Say in a task's asset events what the task did. Airflow emits them when the task succeeds.
 
     Each asset among the task's outlets gets ``extra``. To each asset alias the sources' own assets are added, so that a
-    DAG can be scheduled by a source whose name nobody knew when the DAG was parsed.
+    DAG can be scheduled by a source whose name nobody knew when the DAG was parsed; on Airflow 3.0 lists and objects in
+    their events are JSON text.
 
     :param operator: the task, with its outlets.
     :param context: the task's context; without outlet events in it, nothing is written.
@@ -141,7 +144,7 @@ def write_outlet_events(
             continue
         for project, source_name, more in sources:
             uri = source_uri(hook.get_conn().endpoint, project, source_name)
-            event.add(Asset(name=uri, uri=uri), extra={**extra, **more})
+            event.add(Asset(name=uri, uri=uri), extra=_for_alias({**extra, **more}))
 
 
 def write_source_event(operator: Any, context: Any, hook: CommsMiningHook, source: Mapping[str, Any]) -> None:
@@ -153,6 +156,16 @@ def write_source_event(operator: Any, context: Any, hook: CommsMiningHook, sourc
     :raises ConfigurationError: when a setting of the connection is wrong.
     """
     write_outlet_events(operator, context, hook, {"source": dict(source)}, [(source["owner"], source["name"], {})])
+
+
+def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
+    # Airflow 3.0 hashes the values, and fails the task with its work done where one has no hash.
+    if tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 1):
+        return extra
+    return {
+        key: json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        for key, value in extra.items()
+    }
 
 
 def _endpoint_of(conn_id: str) -> str:

@@ -42,6 +42,11 @@ FEATURES = {
         "Airflow does not ask for them when a deferred sensor is resumed: the task fails. `soft_fail` does cover the "
         "sensor's own time-out and the trigger's errors.",
     ),
+    "alias events": Feature(
+        "Lists and objects in the `extra` of the events that an `AssetAlias` is given",
+        "3.1",
+        "They are JSON text: Airflow takes no others there, and would fail the task with its work done.",
+    ),
     "connection form": Feature(
         "Fields of our own in the connection form",
         "3.2",
