@@ -32,6 +32,12 @@ def source_files() -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 
+def example_files() -> set[str]:
+    folder = ROOT / "example_dags"
+    files = {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    return {f"airflow_provider_cm/{path.relative_to(ROOT).as_posix()}" for path in files}
+
+
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
@@ -40,7 +46,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
+def test_the_wheel_holds_the_package_with_its_examples_and_nothing_else(dist: Path) -> None:
     (path,) = dist.glob("*.whl")
     assert path.name == f"{NAME}-py3-none-any.whl"
     with zipfile.ZipFile(path) as wheel:
@@ -55,9 +61,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
         "entry_points.txt",
         "licenses/LICENSE",
     }
-    assert names - info == source_files()
+    assert names - info == source_files() | example_files()
     assert "airflow_provider_cm/py.typed" in names
-    assert {PurePosixPath(name).suffix for name in names - info} == {".json", ".py", ".typed"}
+    assert {PurePosixPath(name).suffix for name in names - info} == {".json", ".py", ".typed", ".yaml"}
     assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-cm", VERSION)
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -83,7 +89,8 @@ def test_the_source_distribution_holds_what_builds_and_tests_it(dist: Path) -> N
     assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "Makefile", "constraints.txt"} <= names
     assert "tests/unit/test_package.py" in names
     folders = {"airflow_provider_cm", "benchmarks", "docs", "example_dags", "scripts", "tests"}
-    files = {"pyproject.toml", "PKG-INFO", "LICENSE", "Makefile", "constraints.txt", "noxfile.py", ".gitignore"}
+    files = {"pyproject.toml", "PKG-INFO", "LICENSE", "Makefile", "constraints.txt", ".gitignore"}
+    files |= {"hatch_build.py", "mkdocs.yml", "noxfile.py"}
     stray = {
         name
         for name in names
