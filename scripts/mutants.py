@@ -30,7 +30,9 @@ API = "airflow_provider_cm/api"
 UNIT = "tests/unit/api"
 SETTLE, RETRY, AUTH = f"{UNIT}/test_settle.py", f"{UNIT}/test_retry.py", f"{UNIT}/test_auth.py"
 SESSION, TRANSPORT = f"{UNIT}/test_session.py", f"{UNIT}/test_transport.py"
-OPERATORS, TRIGGERS = "tests/unit/operators/test_sources.py", "tests/unit/triggers/test_sources.py"
+OPERATORS, TRIGGER_TESTS = "tests/unit/operators/test_sources.py", "tests/unit/triggers/test_sources.py"
+SHARING, WATCHING = "tests/integration/test_sharing.py", "tests/integration/test_watching.py"
+TRIGGERS = "airflow_provider_cm/triggers"
 HOSTILE = "tests/secrets/test_hostile_texts.py"
 
 # Loaded into pytest: tests of the original would prove nothing.
@@ -173,14 +175,72 @@ MUTANTS = [
     ),
     Mutant(
         "poll without a pause after a failure",
+        ((f"{TRIGGERS}/polling.py", "        return pause\n", "        return pause if asked is None else 0.0\n"),),
+        (SHARING, "-k", "stretches"),
+    ),
+    Mutant(
+        "poll for each task",
         (
             (
-                "airflow_provider_cm/triggers/sources.py",
-                "await asyncio.sleep(min(interval, left))",
-                "await asyncio.sleep(0 if failures else min(interval, left))",
+                f"{TRIGGERS}/sources.py",
+                "*wait.condition.reader().key, wait.interval)",
+                "*wait.condition.reader().key, wait.interval, self.source_name)",
             ),
         ),
-        (TRIGGERS, "-k", "request_an_interval"),
+        (SHARING,),
+    ),
+    Mutant(
+        "let a late joiner wait for the next poll",
+        ((f"{TRIGGERS}/sources.py", "    if latest is not None:\n        yield latest\n", ""),),
+        (SHARING, "-k", "late_joiner"),
+    ),
+    Mutant(
+        "end a wait by what was seen before it began",
+        ((f"{TRIGGERS}/sources.py", "item.asked_at < wait.looked_at", "False"),),
+        (SHARING, "-k", "before_the_task"),
+    ),
+    Mutant(
+        "keep the last snapshot when a poll fails",
+        ((f"{TRIGGERS}/sources.py", "cls._latest.pop(key, None)", "pass"),),
+        (SHARING, "-k", "forgotten"),
+    ),
+    Mutant(
+        "write the poll's log into a task's",
+        ((f"{TRIGGERS}/sources.py", "        structlog.contextvars.clear_contextvars()\n", ""),),
+        (SHARING, "-k", "log_of_a_poll"),
+    ),
+    Mutant(
+        "wait for a stalling server beyond the deadline",
+        ((f"{TRIGGERS}/sources.py", "async with asyncio.timeout(left):", "async with asyncio.timeout(None):"),),
+        (TRIGGER_TESTS, "-k", "deadline"),
+    ),
+    Mutant(
+        "take what may not be seen for gone",
+        ((f"{TRIGGERS}/reading.py", "return listed if proven else None", "return listed"),),
+        (TRIGGER_TESTS, "-k", "permission"),
+    ),
+    Mutant(
+        "take a missing project for a source that is gone",
+        ((f"{TRIGGERS}/condition.py", "            sources.list(self.address.project)\n", "            pass\n"),),
+        ("tests/unit/sensors/test_sources.py", "-k", "misspelt"),
+    ),
+    Mutant(
+        "an event for what holds at a watcher's first look",
+        (
+            (f"{TRIGGERS}/watching.py", "fired = mark is not None and look.mark", "fired = look.mark"),
+            (f"{TRIGGERS}/watching.py", "look.mark != mark.value\n", "(mark is None or look.mark != mark.value)\n"),
+        ),
+        (WATCHING,),
+    ),
+    Mutant(
+        "events for a state that holds",
+        ((f"{TRIGGERS}/watching.py", "look.mark is not None and look.mark != mark.value", "look.mark is not None"),),
+        (WATCHING,),
+    ),
+    Mutant(
+        "store a watcher's cursor before its event",
+        ((f"{TRIGGERS}/watching.py", "now + EVENT_IS_STORED_AFTER if after_event else now", "now"),),
+        (WATCHING, "-k", "repeated"),
     ),
     Mutant(
         "delete what holds messages",

@@ -157,6 +157,10 @@ class ProtocolError(CommsMiningError):
     """The answer is not one of this API: not JSON, no ``status``, one that contradicts HTTP's, or a redirect."""
 
 
+class NotShownError(ProtocolError):
+    """The answer is this API's, but lacks a field that is needed, and will lack it next time."""
+
+
 class TokenError(CommsMiningError):
     """The identity server did not give a token.
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import values
-from airflow_provider_cm.api.errors import BadRequestError, CommsMiningError, ConfigurationError, ProtocolError
+from airflow_provider_cm.api.errors import BadRequestError, CommsMiningError, ConfigurationError, NotShownError
 from airflow_provider_cm.api.models import SETTABLE, Source, parse_timestamp
 from airflow_provider_cm.triggers.reading import LISTED, ListingReader, Messages, MessagesReader, SourceReader
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 _MAY_BE_NOTHING = {"bucket_id", "email_transform_tag"}
 UNTIL = ("exists", "absent", "updated", "has_messages")
-
-
-class NotShownError(ProtocolError):
-    """The response does not show what the wait depends on, and will not show it next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +110,7 @@ class Condition:
             return MessagesReader(self.address)
         listed = LISTED.issuperset(self.match)
         if self.address.source_id is None and listed and not alone:
-            return ListingReader(self.address.project)
+            return ListingReader(self.address.project, self.address.source_name)
         return SourceReader(self.address, by_id=not listed)
 
     def look(self, sources: SourcesApi) -> Look:
@@ -128,7 +124,7 @@ class Condition:
         seen = reader.read(sources)
         look = self.judge((reader.read(sources) if seen is None else seen) or {})
         if self.until == "absent" and look.met and self.address.source_id is None:
-            return self.judge(ListingReader(self.address.project).read(sources))
+            sources.list(self.address.project)
         return look
 
     def judge(self, seen: Seen) -> Look:

@@ -37,13 +37,10 @@ Seen = Mapping[str, Source | Messages]
 
 
 class Reader(ABC):
-    """Reads one thing, again and again. It may remember between two reads, so each poll loop has its own.
+    """Reads one thing, again and again. It may remember between two reads, so each poll loop has its own."""
 
-    :param key: what is read; readers with equal keys read the same.
-    """
-
-    def __init__(self, *key: str) -> None:
-        self.key = key
+    key: tuple[str, ...]
+    """What is read; readers with equal keys read the same."""
 
     @abstractmethod
     def read(self, sources: SourcesApi) -> Seen | None:
@@ -58,16 +55,43 @@ class Reader(ABC):
 class ListingReader(Reader):
     """All sources of a project: one request for any number of waits. A missing project is an error.
 
+    A listing leaves out what a user may not see, so an empty one can mean that there is no source as well as that there
+    is no permission. A read by name tells the two apart: it is sent instead of the next listing, and then instead of
+    every tenth one while the project stays empty.
+
     :param project: the project.
+    :param name: any name, for that read.
     """
 
-    def __init__(self, project: str) -> None:
-        super().__init__("listing", project)
-        self._project = project
+    _PROOF_LASTS = 10
 
-    def read(self, sources: SourcesApi) -> Seen:
-        """List the project."""
-        return {source.name: source for source in sources.list(self._project)}
+    def __init__(self, project: str, name: str) -> None:
+        self.key = ("listing", project)
+        self._project = project
+        self._name = name
+        self._proven = 0  # how many more empty listings count as such
+        self._in_doubt = False
+
+    def read(self, sources: SourcesApi) -> Seen | None:
+        """List the project, or find out whether it is as empty as it looks; see :meth:`Reader.read`.
+
+        :param sources: the client.
+        """
+        if self._in_doubt:
+            self._in_doubt, self._proven = False, 0
+            try:
+                sources.get(self._project, self._name)
+            except NotFoundError:
+                self._proven = self._PROOF_LASTS
+                return {}
+            return None
+        listed: Seen = {source.name: source for source in sources.list(self._project)}
+        if listed:
+            self._proven = 0
+            return listed
+        proven, self._proven = self._proven > 0, max(0, self._proven - 1)
+        self._in_doubt = self._proven == 0
+        return listed if proven else None
 
 
 class SourceReader(Reader):
@@ -78,13 +102,16 @@ class SourceReader(Reader):
     """
 
     def __init__(self, address: SourceAddress, *, by_id: bool) -> None:
-        super().__init__("source", address.source_id or f"{address.project}/{address.source_name}", str(by_id))
+        self.key = ("source", address.source_id or f"{address.project}/{address.source_name}", str(by_id))
         self._address = address
         self._by_id = by_id
         self._id = address.source_id
 
     def read(self, sources: SourcesApi) -> Seen | None:
-        """Read it, or find out its id."""
+        """Read it, or find out its id; see :meth:`Reader.read`.
+
+        :param sources: the client.
+        """
         named = self._address.source_id or self._address.source_name
         try:
             if self._id is not None:
@@ -106,12 +133,15 @@ class MessagesReader(Reader):
     """
 
     def __init__(self, address: SourceAddress) -> None:
-        super().__init__("messages", address.source_id or f"{address.project}/{address.source_name}")
+        self.key = ("messages", address.source_id or f"{address.project}/{address.source_name}")
         self._address = address
         self._name = None if address.source_id else (address.project, address.source_name)
 
     def read(self, sources: SourcesApi) -> Seen | None:
-        """Count, or find out the name."""
+        """Count, or find out the name; see :meth:`Reader.read`.
+
+        :param sources: the client.
+        """
         try:
             if self._name is not None:
                 count = sources.message_count(*self._name)

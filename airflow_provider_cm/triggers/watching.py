@@ -29,10 +29,18 @@ class Store(Protocol):
     """Airflow's store for the state of an asset, as far as it is used here."""
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        """Read a value."""
+        """Read a value.
+
+        :param key: its name.
+        :param default: what to give where there is none.
+        """
 
     async def aset(self, key: str, value: Any) -> None:
-        """Write a value."""
+        """Write a value.
+
+        :param key: its name.
+        :param value: JSON.
+        """
 
 
 @dataclass(frozen=True, slots=True)

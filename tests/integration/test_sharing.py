@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, needs("shared polling")]
 
 LISTING = "GET sources/acme-dev"
+OTHER = {"id": "28ba5ce699f8da1f", "owner": "acme-dev", "name": "other"}
 
 
 class Runner:
@@ -78,7 +79,9 @@ def test_many_waits_cost_one_request_an_interval(tenant: TenantHandle, sent: Sen
                 runner.start(source_name=f"s{number}", until="exists" if number % 2 else "updated", **baseline(number))
             await asyncio.sleep(1)
             polls = sent()
-            assert set(polls) == {LISTING}
+            assert polls[0] == LISTING
+            # Its project is empty, so one was a read by name, to tell that from a missing permission.
+            assert [poll for poll in polls if poll != LISTING] == [polls[1]]
             assert 5 <= len(polls) <= 11
             assert runner.payloads() == {}
             await asyncio.to_thread(add_all)
@@ -186,7 +189,7 @@ def test_the_last_snapshot_is_forgotten_when_a_poll_fails(connect: Connect) -> N
 
 
 def test_each_wait_has_its_own_budget_of_failures(connect: Connect) -> None:
-    with Server(iter([*[error(503, "no", {"Retry-After": "0"})] * 6, ok(sources=[])])) as server:
+    with Server(iter([*[error(503, "no", {"Retry-After": "0"})] * 6, ok(sources=[OTHER])])) as server:
         connect(host=server.url)
 
         async def wait() -> None:
@@ -206,7 +209,7 @@ def test_retry_after_stretches_the_interval_for_all(connect: Connect) -> None:
 
     def answer(_: Any) -> Any:
         times.append(time.monotonic())
-        return error(429, "slowly", {"Retry-After": "1"}) if len(times) == 1 else ok(sources=[])
+        return error(429, "slowly", {"Retry-After": "1"}) if len(times) == 1 else ok(sources=[OTHER])
 
     with Server(answer) as server:
         connect(host=server.url)
@@ -233,7 +236,7 @@ def test_one_that_leaves_takes_nobody_with_it(tenant: TenantHandle, sent: Sent) 
             assert (await runner.ended(late))[late]["status"] == "timeout"
             sent()
             await asyncio.sleep(0.3)
-            assert set(sent()) == {LISTING}
+            assert LISTING in sent()
             tenant.add_source("acme-dev", "b")
             assert (await runner.ended(other))[other]["status"] == "success"
 

@@ -12,7 +12,7 @@ import inspect
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ SOME_ID = "18ba5ce699f8da1f"
 MANIFEST_FILE = Path(__file__).with_name("manifest.json")
 MANIFEST = json.loads(MANIFEST_FILE.read_text())
 PAST = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
+WAIT_SECONDS = 0.5  # in which a trigger polls often enough to end by an error, or gives up
 
 
 def plan_for_the_connection() -> dict[str, Any]:
@@ -98,8 +99,10 @@ COMMANDS: dict[tuple[str, ...], list[list[str]]] = {
 }
 
 # Keys of the provider's information under which there is code that runs, and those that hold only words.
+# A link shows what a task has written, and a URI's handler is given no secret: a DAG's file holds it.
 RUN = {"hooks", "operators", "sensors", "triggers", "cli"}
 WORDS = {"package-name", "name", "description", "integrations", "connection-types", "config"}
+WORDS |= {"extra-links", "asset-uris"}
 _BASES: dict[str, type] = {
     "hooks": BaseHook,
     "operators": BaseOperator,
@@ -234,14 +237,15 @@ def _run_task(haul: Haul, kind: Any, arguments: dict[str, Any]) -> None:
 
 
 def _run_trigger(haul: Haul, kind: Any, arguments: dict[str, Any]) -> None:
-    _events(haul, kind(comms_mining_conn_id="comms_mining_default", **{"deadline": PAST, **arguments}))
+    _events(haul, kind(comms_mining_conn_id="comms_mining_default", **arguments))
 
 
 def _events(haul: Haul, trigger: Any) -> list[Any]:
     """Let a trigger run as the triggerer does: made anew from the JSON of itself."""
     path, arguments = trigger.serialize()
     haul.add("serialized trigger", json.dumps([path, arguments]))
-    again = resolve_name(path)(**json.loads(json.dumps({**arguments, "deadline": PAST})))
+    soon = (datetime.now(UTC) + timedelta(seconds=WAIT_SECONDS)).isoformat()
+    again = resolve_name(path)(**json.loads(json.dumps({**arguments, "deadline": soon, "poll_interval": 0.01})))
 
     async def run() -> list[Any]:
         async with asyncio.timeout(20):

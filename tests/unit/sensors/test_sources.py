@@ -27,6 +27,7 @@ from airflow_provider_cm.api import (
     AuthenticationError,
     CommsMiningError,
     ConfigurationError,
+    NotShownError,
     PermissionDeniedError,
     ProtocolError,
     ServerError,
@@ -34,7 +35,6 @@ from airflow_provider_cm.api import (
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.sensors import sources as module
 from airflow_provider_cm.sensors.sources import SourceSensor
-from airflow_provider_cm.triggers.condition import NotShownError
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import needs
 from tests.unit.api.server import Server, error, html, ok

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_cm.emulator.records import ADMIN
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.unit.api.server import Answer, Request, Server, Step, closed_port, error, html, ok
 
@@ -105,7 +106,8 @@ def test_it_keeps_nothing_of_the_connection(connect: Connect) -> None:
 def test_exists(tenant: TenantHandle, sent: Sent) -> None:
     payload = wait(lambda: tenant.add_source("acme-dev", "inbox"))
     assert payload == {"status": "success", "source": tenant.source("acme-dev", "inbox")}
-    assert set(sent()) == {f"GET {PATH}"}
+    # The project was empty, so a read by name told once that this was no missing permission.
+    assert sorted(set(sent())) == [f"GET {PATH}", f"GET {PATH}/inbox"]
 
 
 def test_by_id(tenant: TenantHandle, sent: Sent) -> None:
@@ -159,6 +161,34 @@ def test_every_kind_of_tenant(
     comms_mining_emulator.configure(shapes=shapes)
     connect(path, auth=auth).add_source("acme-dev", "inbox", language="de")
     assert wait(match={"language": "de"})["status"] == "success"
+
+
+@pytest.mark.parametrize("until", ["exists", "absent"])
+def test_an_empty_listing_may_be_a_missing_permission(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent, until: str
+) -> None:
+    """A listing leaves out what may not be seen; that must not pass for a source that is gone."""
+    comms_mining_emulator.state.add_grant("writer", "may-not-look", frozenset({ADMIN}))
+    connect(password="may-not-look").add_source("acme-dev", "inbox")
+    payload = wait(until=until, max_consecutive_failures=2)
+    assert (payload["status"], payload["retryable"]) == ("error", False)
+    assert "403 Forbidden" in payload["message"]
+    assert sent() == [f"GET {PATH}", f"GET {PATH}/inbox"] * 2
+
+
+def test_an_empty_project_is_proven_anew_now_and_then(connect: Connect) -> None:
+    """One request an interval, of which every eleventh is the proof; what appears is seen by either."""
+    empty, nothing = ok(sources=[]), error(404, "no such source")
+    steps = [empty, nothing, *[empty] * 10, nothing, empty, empty, ok(sources=[SOURCE])]
+    with Server(steps) as server:
+        connect(host=server.url)
+        assert wait()["status"] == "success"
+    by_name = [number for number, line in enumerate(server.log) if line.endswith("/inbox")]
+    assert by_name == [1, 12]
+    assert server.unscripted == []
+    with Server([empty, ok(source=SOURCE), ok(sources=[SOURCE])]) as server:
+        connect(host=server.url)
+        assert wait()["status"] == "success"
 
 
 # How a wait ends otherwise
@@ -227,7 +257,7 @@ def test_a_server_that_is_not_there_is_tolerated_up_to_the_budget(connect: Conne
 
 
 def test_only_failures_in_a_row_count(connect: Connect) -> None:
-    bad, absent, good = error(500, "no"), ok(sources=[]), ok(sources=[SOURCE])
+    bad, absent, good = error(500, "no"), ok(sources=[{**SOURCE, "name": "other"}]), ok(sources=[SOURCE])
     with Server([bad, bad, absent, bad, bad, good]) as server:
         connect(host=server.url)
         assert wait(max_consecutive_failures=3) == {"status": "success", "source": SOURCE}
