@@ -4,7 +4,7 @@
   have to be the same byte for byte. Times in them are those of the last commit.
 - ``twine check``, contents, metadata and licence.
 - One new environment gets the wheel, and so Airflow, and nothing else of ours; a second one gets the wheel with its
-  extra ``emulator``. In the first, Airflow runs the example DAG that came in the wheel; in the second, the emulator runs.
+  extra ``emulator``. In the first, Airflow runs an example DAG of the wheel; in the second, the emulator runs.
 
 Usage: ``dist.py``. What passed is in ``dist/``; its SHA-256 sums are printed.
 """

@@ -28,7 +28,7 @@ class CommsMiningHook(BaseHook):
 
     The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
     reuses its network connections. Each call leaves one line in the log, and metrics (docs/metrics.md). The fields of
-    the connection are described in the README; their rules in :mod:`airflow_provider_cm.hooks.settings`.
+    the connection are described in docs/connections.md; their rules in :mod:`airflow_provider_cm.hooks.settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import pkgutil
@@ -116,6 +117,33 @@ def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
             r'<(?:script|img)[^>]+src="(https?:)?//|<link[^>]+href="(https?:)?//[^"]+\.css', built.read_text()
         )
         assert fetched == [], built
+
+
+def test_the_reference_names_what_there_is_and_all_that_a_dag_uses() -> None:
+    """MkDocs passes over members that are not there."""
+    documented = set()
+    for page in (DOCS / "reference").glob("*.md"):
+        for found in re.finditer(
+            r"^::: ([\w.]+)\n(?:    options:\n      members: \[(.*)\]\n)?", page.read_text(), re.MULTILINE
+        ):
+            tree = ast.parse((ROOT / f"{found[1].replace('.', '/')}.py").read_text())
+            defined = {item.name for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef)}
+            members = set(found[2].split(", ")) if found[2] else {name for name in defined if name[0] != "_"}
+            assert members <= defined, (page.name, found[1])
+            documented |= members
+    used = {
+        name
+        for block in of_kind("dag")
+        for name in re.findall(r"^from airflow_provider_cm.* import (.+)$", block.text, re.MULTILINE)
+    }
+    named = {name.strip() for names in used for name in names.strip("()").split(",") if name.strip()}
+    assert len(named) > 5
+    assert named <= documented
+
+
+def test_the_page_of_examples_has_every_example() -> None:
+    listed = re.findall(r"^\| \[`(\w+)`\]", (DOCS / "examples.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in (ROOT / "example_dags").glob("*.py"))
 
 
 def test_a_page_that_is_not_in_the_navigation_is_an_error(tmp_path: Path) -> None:
