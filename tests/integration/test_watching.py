@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ class Store:
 
 
 class Watcher:
+    emulator: EmulatorServer
+
     def __init__(self, trigger: SourceTrigger) -> None:
         self._trigger = trigger
         self.payloads: list[dict[str, Any]] = []
@@ -50,8 +53,13 @@ class Watcher:
             self.payloads.append(event.payload)
 
     async def settle(self) -> None:
-        """Leave time for some polls."""
-        await asyncio.sleep(INTERVAL * 6)
+        """Leave time for some polls, however slow the machine is; a watcher that does not poll gets half a second."""
+        before = started = len(self.emulator.requests)
+        until = time.monotonic() + 0.5
+        while len(self.emulator.requests) < started + 5 and time.monotonic() < until:
+            await asyncio.sleep(INTERVAL)
+            if len(self.emulator.requests) > before:
+                before, until = len(self.emulator.requests), time.monotonic() + 0.5
 
 
 def watcher_trigger(store: Store | None, **arguments: Any) -> SourceTrigger:
@@ -99,7 +107,8 @@ def tenant(connect: Connect) -> TenantHandle:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, comms_mining_emulator: EmulatorServer) -> None:
+    monkeypatch.setattr(Watcher, "emulator", comms_mining_emulator, raising=False)
     monkeypatch.setattr(watching, "EVENT_IS_STORED_AFTER", 0.1)
 
 
