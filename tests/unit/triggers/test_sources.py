@@ -105,8 +105,8 @@ def test_it_keeps_nothing_of_the_connection(connect: Connect) -> None:
 def test_exists(tenant: TenantHandle, sent: Sent) -> None:
     payload = wait(lambda: tenant.add_source("acme-dev", "inbox"))
     assert payload == {"status": "success", "source": tenant.source("acme-dev", "inbox")}
-    # The project was empty, so a read by name told once that this was no missing permission.
-    assert sorted(set(sent())) == [f"GET {PATH}", f"GET {PATH}/inbox"]
+    # The project was empty, so a read by name may have told that this was no missing permission.
+    assert {f"GET {PATH}"} <= set(sent()) <= {f"GET {PATH}", f"GET {PATH}/inbox"}
 
 
 def test_by_id(tenant: TenantHandle, sent: Sent) -> None:
