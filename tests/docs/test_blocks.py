@@ -193,10 +193,23 @@ def test_the_scripts_run(block: Block, comms_mining_emulator: EmulatorServer) ->
 
 
 @each("json")
-def test_a_connection_is_valid_once_its_placeholders_are_filled(block: Block) -> None:
-    settings = parse_connection(Connection.from_json(fill(block.text), conn_id="page"))
-    assert settings.endpoint in {"https://cloud.uipath.com/organization/tenant/reinfer_", "https://domain.reinfer.io"}
-    assert settings.secret in {"app-secret", "api-token"}
+def test_a_connection_is_valid_once_its_placeholders_are_filled(block: Block, tmp_path: Path) -> None:
+    text = fill(block.text)
+    if "conn_type" in json.loads(text):
+        connections = [Connection.from_json(text, conn_id="page")]
+    else:
+        from airflow.secrets.local_filesystem import load_connections_dict
+
+        (tmp_path / "connections.json").write_text(text)
+        connections = list(load_connections_dict(str(tmp_path / "connections.json")).values())
+    for connection in connections:
+        settings = parse_connection(connection)
+        assert settings.endpoint in {
+            "https://cloud.uipath.com/organization/tenant/reinfer_",
+            "https://domain.reinfer.io",
+        }
+        assert settings.secret in {"app-secret", "api-token"}
+    assert connections
 
 
 @each("yaml")

@@ -16,48 +16,62 @@ from tests.features import needs
 
 pytestmark = pytest.mark.integration
 
+PAGE, README = DOCS / "quickstart.md", ROOT / "README.md"
+
 STARTED = (
     "until python - <<< 'import socket; socket.create_connection((\"127.0.0.1\", {port}))' 2>/dev/null; "
     "do sleep 0.2; done"
 )
 
 
-@needs("command line")
-@pytest.mark.parametrize("page", [DOCS / "quickstart.md", ROOT / "README.md"], ids=lambda path: path.name)
-def test_each_command_works_and_prints_what_is_shown(page: Path, tmp_path: Path) -> None:
+def script(page: Path, port: int) -> str:
+    """Give what somebody types who follows a page."""
     text = page.read_text()
-    blocks = [block for block in read(page) if page.parent == DOCS or block.text in text.partition("## Quick start")[2]]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    shown = text if page.parent == DOCS else text.partition("## Quick start")[2]
     lines = ["set -e"]
-    assert blocks
-    for block in blocks:
+    for block in read(page):
+        if block.text not in shown:
+            continue
         if block.language == "bash":
             # The environment of the tests stands for the one that the page makes.
-            lines += [
+            typed = [
                 line for line in block.text.splitlines() if not re.match(r"(python3 -m venv|\. |pip install)", line)
             ]
+            lines += typed
             if "emulator --port" in block.text:
                 lines.append(STARTED.format(port=port))
         elif block.language in {"yaml", "python"}:
             path = re.findall(r"`([\w./-]+\.(?:yaml|py))`", text[: text.index(block.text)])[-1]
             lines += [f"cat > {path} <<'END OF FILE'", block.text.rstrip("\n"), "END OF FILE"]
-    lines.append("kill %1")
-    script = "\n".join(lines).replace("8089", str(port))
+    return "\n".join([*lines, "kill %1"]).replace("8089", str(port))
+
+
+@needs("command line")
+def test_each_command_works_and_prints_what_is_shown(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     ended = subprocess.run(
-        ["bash", "-m", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300
+        ["bash", "-m", "-c", script(PAGE, port)],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    for block in blocks:
-        if block.language == "text":
-            assert block.text.replace("8089", str(port)) in ended.stdout
+    (plan,) = [block.text for block in read(PAGE) if block.language == "text"]
+    assert plan.replace("8089", str(port)) in ended.stdout
     listed = ended.stdout.rpartition("PROJECT")[2]
     assert re.search(r"acme-dev\s+support-inbox\s", listed), ended.stdout[-2000:]
     assert re.search(r"acme-dev\s+survey-2026\s", listed)
 
 
-def test_the_readme_leads_to_it() -> None:
-    assert "docs/quickstart.md" in (ROOT / "README.md").read_text()
+def test_the_readme_shows_the_same_and_leads_to_it() -> None:
+    assert script(README, 8089) == script(PAGE, 8089)
+    (plan,) = [block.text for block in read(PAGE) if block.language == "text"]
+    assert plan in README.read_text()
+    assert "docs/quickstart.md" in README.read_text()
