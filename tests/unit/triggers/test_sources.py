@@ -339,7 +339,9 @@ def test_a_token_that_stays_refused_ends_the_wait(connect: Connect, comms_mining
     payload = wait(lambda: comms_mining_emulator.revoke_token("emulator-admin"), max_consecutive_failures=3)
     assert (payload["status"], payload["retryable"]) == ("error", True)
     assert "generating a new developer token invalidates the previous one" in payload["message"]
-    assert [request.status for request in comms_mining_emulator.requests][-4:] == [200, 401, 401, 401]
+    statuses = [request.status for request in comms_mining_emulator.requests]
+    assert statuses.count(401) == 3
+    assert statuses[-3:] == [401] * 3
 
 
 def test_a_minted_token_that_is_revoked_is_replaced_within_the_poll(
