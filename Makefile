@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := .cache/bench
 
 # Without compiled files Airflow takes twice as long to start, and pip's and uv's caches belong in the clone.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .cache/bootstrap/bin/uv)
 BOOTSTRAP := $(filter .cache/bootstrap/bin/uv,$(UV))
 
-.PHONY: help setup demo test test-faults matrix mutants bench docs dist lint format e2e constraints clean
+.PHONY: help setup demo test test-faults matrix mutants bench figures docs dist lint format e2e constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to run
@@ -54,8 +55,22 @@ test-faults: setup ## 20,000 random calls under faults, against the server's own
 mutants: setup ## break the client in one way at a time, and show that the tests notice
 	@$(BIN)/python scripts/mutants.py
 
-bench: setup ## measure against a stated limit
-	@$(BIN)/python benchmarks/apply_creates.py
+# What we are measured against has many dependencies, which need not fit those of the tests.
+$(BENCH)/.installed: pyproject.toml | $(BOOTSTRAP)
+	@echo "Making $(BENCH) ..."
+	@test -x $(BENCH)/bin/python || $(UV) venv --quiet --python $(PYTHON) $(BENCH)
+	@$(UV) pip install --quiet --python $(BENCH)/bin/python --compile-bytecode -e '.[emulator]' \
+	  $$(grep '^apache-airflow==' constraints.txt) apache-airflow-providers-http apache-airflow-providers-dbt-cloud apache-airflow-providers-databricks \
+	  apache-airflow-providers-airbyte
+	@touch $@
+
+bench: $(BENCH)/.installed ## measure against a stated limit, and against other providers
+	@$(BENCH)/bin/python benchmarks/apply_creates.py
+	@$(BENCH)/bin/python benchmarks/waiting.py
+
+figures: setup $(BENCH)/.installed ## measure what waiting costs, and write it into docs/waiting.md
+	@$(BENCH)/bin/python benchmarks/waiting.py --document docs/waiting.md
+	@COMMS_MINING_FIGURES=docs/waiting.md $(BIN)/python -m pytest -q -m e2e tests/e2e -k two_hundred
 
 docs: setup ## build the documents into .cache/site, and check them: code blocks, links, tables
 	@$(BIN)/python scripts/docs_tables.py
