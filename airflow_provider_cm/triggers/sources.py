@@ -270,6 +270,7 @@ class SourceTrigger(BaseEventTrigger):
         async for item in items:
             if isinstance(item, Failure):
                 failures += 1
+                await self._take_turn()
                 if not may_pass(item.error) or failures >= wait.budget:
                     return self._failed(item.error)
                 self.log.warning("Poll %d in a row failed: %s", failures, item.error)
