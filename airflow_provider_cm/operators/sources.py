@@ -19,18 +19,17 @@ from airflow_provider_cm.api.errors import (
     ConflictError,
     NotFoundError,
 )
-from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
+from airflow_provider_cm.api.models import SETTABLE, Source
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
+from airflow_provider_cm.operators.existing import IF_EXISTS, adopt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_cm.api.sources import SourcesApi
 
-IF_EXISTS = ("match", "update", "ignore", "skip", "fail")
 IF_MISSING = ("ignore", "skip", "fail")
-_FIXED = {"language", "kind"}  # what an update cannot change
 
 
 class _SourcesOperator(CommsMiningOperator):
@@ -149,61 +148,13 @@ class CreateSourceOperator(_SourcesOperator):
                 how = " (confirmed by reading it back)" if source.confirmed else ""
                 self.log.info("Created source %s/%s with id %s%s", source.project, source.name, source.id, how)
                 return source
-        return self._adopt(sources, existing, wanted, if_exists)
+        return adopt(sources, existing, wanted, if_exists)
 
     def _look(self, sources: SourcesApi) -> Source | None:
         try:
             return sources.get(self.project, self.source_name)
         except NotFoundError:
             return None
-
-    def _adopt(self, sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exists: str) -> Source:
-        where = f"source {existing.project}/{existing.name} (id {existing.id})"
-        if if_exists == "fail":
-            raise ConflictError(f"{where} exists already; to accept it, set if_exists to match, update or ignore")
-        if if_exists == "skip":
-            raise AirflowSkipException(f"{where} exists already")
-        if if_exists == "ignore":
-            self.log.info("Found %s, taken as it is", where)
-            return existing
-        differences, unknown = existing.compare(wanted)
-        if unknown:
-            # A read by name does not show every field on every server; a read by id may show more.
-            existing = sources.get_by_id(existing.id)
-            differences, unknown = existing.compare(wanted)
-        if not differences and not unknown:
-            self.log.info("Found %s, which has every value asked for", where)
-            return existing
-        if if_exists == "match":
-            told = f"it differs: {describe_differences(differences)}" if differences else ""
-            if unknown:
-                told += f"{'; ' if told else ''}the server does not show its {', '.join(unknown)} to compare"
-            raise ConflictError(
-                f"{where} exists already, and {told}. To change it, set if_exists to update; to take it as it is, to "
-                "ignore",
-                differences=differences,
-            )
-        self._check_changeable(where, differences, unknown)
-        return self._change(sources, existing, {name: wanted[name] for name in (*differences, *unknown)})
-
-    def _check_changeable(self, where: str, differences: dict[str, tuple[object, object]], unknown: list[str]) -> None:
-        fixed = {name: pair for name, pair in differences.items() if name in _FIXED}
-        if fixed:
-            raise ConflictError(
-                f"{where} exists, and its {describe_differences(fixed)}, which an update cannot change; choose another "
-                "name, or delete the source and its messages first",
-                differences=fixed,
-            )
-        hidden = [name for name in unknown if name in _FIXED]
-        if hidden:
-            raise ConflictError(
-                f"{where} exists, and the server does not show its {' and '.join(hidden)}, which an update cannot "
-                f"change; leave {' and '.join(hidden)} out to update the rest"
-            )
-
-    def _change(self, sources: SourcesApi, existing: Source, changes: dict[str, Any]) -> Source:
-        self.log.info("Updating source %s/%s: %s", existing.project, existing.name, ", ".join(sorted(changes)))
-        return sources.update(self.project, self.source_name, **changes)
 
 
 class UpdateSourceOperator(_SourcesOperator):
