@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import requests
 
@@ -29,8 +30,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).with_name("dags")
 TENANT = "/acme/dev/reinfer_"
 PROD = "/acme/prod/reinfer_"
-PARALLELISM = 2
-
+PARALLELISM = 6
+PROJECT_PAGES = "https://pages.example.com/acme/dev/reinfer_"
+# Each scenario has a project of its own, whose requests can be counted.
+PROJECTS = ("fan-in", "alone", "late", "expiring", "replaced", "satisfied", "two", "restart", "watched")
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
@@ -50,11 +53,15 @@ class RealAirflow:
         self._session = requests.Session()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, component: str) -> None:
-        """Start a component in a process group of its own."""
+    def start(self, component: str, *arguments: str, name: str | None = None) -> None:
+        """Start a component in a process group of its own.
+
+        :param arguments: of its command.
+        :param name: what to call this one, where there are several of a kind.
+        """
         with self.log.open("a") as output:
-            self._processes[component] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", component],
+            self._processes[name or component] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", component, *arguments],
                 env=self._env,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -76,6 +83,19 @@ class RealAirflow:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._processes[component].wait(timeout=5)
             self.kill(component)
+
+    def process(self, component: str) -> psutil.Process:
+        return psutil.Process(self._processes[component].pid)
+
+    def rename(self, component: str, name: str) -> None:
+        self._processes[name] = self._processes.pop(component)
+
+    def jobs(self, job_type: str) -> list[dict[str, Any]]:
+        """Give the components of a type that are alive."""
+        found: list[dict[str, Any]] = self.call(
+            "GET", "/api/v2/jobs", params={"job_type": job_type, "is_alive": "true", "job_state": "running"}
+        )["jobs"]
+        return found
 
     def dead(self) -> list[str]:
         return [component for component, process in self._processes.items() if process.poll() is not None]
@@ -109,8 +129,16 @@ class RealAirflow:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        found: list[dict[str, Any]] = self.call("GET", path)["task_instances"]
-        return found
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call("GET", path, params={"limit": 100, "offset": len(found), "order_by": "id"})
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"]:
+                return found
+
+    def count(self, dag_id: str, run_id: str, state: str) -> int:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return int(self.call("GET", path, params={"state": state, "limit": 1})["total_entries"])
 
     def states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
         return {
@@ -146,6 +174,12 @@ class RealAirflow:
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[EmulatorServer]:
     with EmulatorServer() as server:
+        tenant = server.tenant(TENANT)
+        for project in PROJECTS:
+            tenant.add_project(project)
+        # These are watched from the beginning, and are there from the beginning.
+        for name in ("settled", "touched", "holding"):
+            tenant.add_source("watched", name)
         yield server
 
 
@@ -162,7 +196,10 @@ def airflow(
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     shutil.copytree(DAGS, dags, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "example_dags/example_dev_to_prod.py", dags)
+    for example in ("example_dev_to_prod", "example_fan_in", "example_asset_watcher"):
+        shutil.copy(ROOT / f"example_dags/{example}.py", dags)
+    hasten(dags / "example_fan_in.py", "POLL_EVERY = timedelta(seconds=30)", "POLL_EVERY = timedelta(seconds=2)")
+    hasten(dags / "example_asset_watcher.py", "POLL_EVERY_SECONDS = 60.0", "POLL_EVERY_SECONDS = 2.0")
     api_port, trigger_port, worker_port = free_ports(3)
     url = f"http://127.0.0.1:{api_port}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
@@ -170,6 +207,8 @@ def airflow(
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # An asset is watched for DAGs only that are not paused.
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
@@ -187,6 +226,9 @@ def airflow(
         "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(
             emulator.tenant(PROD).connection("token")
             | {"extra": {"allowed_projects": "acme-prod", "allow_delete": False}}
+        ),
+        "AIRFLOW_CONN_WITH_PAGES": json.dumps(
+            emulator.tenant(TENANT).connection("token") | {"extra": {"ui_url": PROJECT_PAGES}}
         ),
         "AIRFLOW_CONN_THROUGH_PROXY": json.dumps(
             {"conn_type": "comms_mining", "host": proxy.url + TENANT, "password": "emulator-admin"}
@@ -207,6 +249,13 @@ def airflow(
         yield started
     finally:
         started.stop()
+
+
+def hasten(example: Path, unhurried: str, hasty: str) -> None:
+    """Have an example poll as often as suits a test."""
+    text = example.read_text()
+    assert unhurried in text
+    example.write_text(text.replace(unhurried, hasty))
 
 
 def free_ports(count: int) -> list[int]:

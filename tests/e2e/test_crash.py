@@ -1,4 +1,4 @@
-"""Processes that are killed with SIGKILL, and what is true afterwards."""
+"""Workers that are killed with SIGKILL, and what is true afterwards; for triggerers see test_watching."""
 
 from __future__ import annotations
 
@@ -103,33 +103,3 @@ def pid_of(client_port: int) -> int:
         ):
             return int(connection.pid)
     raise AssertionError(f"nobody has port {client_port}")
-
-
-def test_a_killed_triggerer_loses_no_wait_and_deadlines_hold(airflow: RealAirflow, emulator: EmulatorServer) -> None:
-    tenant = emulator.tenant(TENANT)
-    run = airflow.start_run("long_waits")
-    waiting = {"wait[0]", "wait[1]", "wait[2]", "give_up"}
-    airflow.wait_for(
-        lambda: waiting == {task for task, state in airflow.states("long_waits", run).items() if state == "deferred"}
-    )
-
-    airflow.kill("triggerer")
-    made = {f"late-{number}": tenant.add_source("acme-dev", f"late-{number}") for number in range(2)}
-    airflow.start("triggerer")
-
-    # What came while nobody looked is found, and what comes afterwards too.
-    airflow.wait_for(
-        lambda: [airflow.states("long_waits", run)[f"wait[{number}]"] for number in range(2)] == ["success"] * 2, 120
-    )
-    made["late-2"] = tenant.add_source("acme-dev", "late-2")
-    airflow.wait_for(lambda: airflow.states("long_waits", run)["wait[2]"] == "success")
-    for number in range(3):
-        assert airflow.returned("long_waits", run, "wait", number)["id"] == made[f"late-{number}"]["id"]
-
-    # The deadline was set when the wait began, and a restart does not begin it anew.
-    airflow.wait_for(lambda: airflow.states("long_waits", run)["give_up"] == "failed", 120)
-    times = next(task for task in airflow.tasks("long_waits", run) if task["task_id"] == "give_up")
-    waited = airflow.seconds_between(times["start_date"], times["end_date"])
-    assert 60 <= waited <= 60 + 30, waited
-    for name in made:
-        tenant.delete_source("acme-dev", name)

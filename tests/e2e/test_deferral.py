@@ -16,7 +16,8 @@ pytestmark = pytest.mark.e2e
 
 
 def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: EmulatorServer) -> None:
-    waiting = {"wait[0]", "wait[1]", "wait[2]", "end_from_trigger"}
+    names = [f"inbox-{number}" for number in range(7)]
+    waiting = {f"wait[{index}]" for index in range(len(names))} | {"end_from_trigger"}
     assert len(waiting) > PARALLELISM
     run = airflow.start_run("waiting")
 
@@ -33,16 +34,16 @@ def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: Em
     # A wait that is not over in time ends by its own deadline, and soft_fail makes that a skip.
     airflow.wait_for(lambda: airflow.states("waiting", run)["give_up"] == "skipped", seconds=150)
 
-    made = {name: emulator.tenant(TENANT).add_source("acme-dev", name) for name in ("first", "second", "third")}
+    made = {name: emulator.tenant(TENANT).add_source("acme-dev", name) for name in names}
     airflow.wait_for(lambda: airflow.states("waiting", run).get("after") == "success")
     airflow.wait_for(lambda: airflow.states("waiting", run)["end_from_trigger"] == "success")
 
     # Each task has the source that it waited for, whether a worker or the trigger ended it.
-    assert [airflow.returned("waiting", run, "wait", index)["id"] for index in range(3)] == [
-        made[name]["id"] for name in ("first", "second", "third")
+    assert [airflow.returned("waiting", run, "wait", index)["id"] for index in range(len(names))] == [
+        made[name]["id"] for name in names
     ]
-    assert airflow.returned("waiting", run, "end_from_trigger")["id"] == made["first"]["id"]
-    assert airflow.returned("waiting", run, "after") == ["first", "second", "third"]
+    assert airflow.returned("waiting", run, "end_from_trigger")["id"] == made["inbox-0"]["id"]
+    assert airflow.returned("waiting", run, "after") == names
     for name in made:
         emulator.tenant(TENANT).delete_source("acme-dev", name)
 

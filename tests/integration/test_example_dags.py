@@ -68,6 +68,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         empty = make_table(home / "empty.db", [])
         for example in EXAMPLES:
             wanted[(example,)] = order(full, example, more=mailboxes)
+        wanted[("example_fan_in",)]["conf"] = {"project": "acme-dev", "mailboxes": 3}
+        for number in range(3):
+            full.tenant(UIPATH).add_source("acme-dev", f"mailbox-{number:03}")
         # dag.test() leaves a run's conf in the DAG's params, so each run says all of it.
         wanted[("example_drift_check",)]["conf"] = {"project": "acme-prod", "on_drift": "apply"}
         for which, tenant in (("none", UIPATH), ("some", PROD)):
@@ -180,6 +183,15 @@ def test_the_drift_check_fails_where_there_is_drift_and_changes_nothing(ran: Ran
         "survey-2026": "create",
     }
     assert ran.servers["full"].tenant(PROD).sources() == []
+
+
+def test_the_fan_in_example_waits_for_each_and_the_watching_one_can_be_started_by_hand(ran: Ran) -> None:
+    run = ran.runs[("example_fan_in",)]
+    waited = [source["name"] for source in returned(run, "wait")]
+    assert sorted(waited) == ["mailbox-000", "mailbox-001", "mailbox-002"]
+    assert [source["name"] for source in returned(run, "all_there")] == sorted(waited)
+    # That they wait together, and that a change starts a run, is seen in tests/e2e.
+    assert returned(ran.runs[("example_asset_watcher",)], "describe") == []
 
 
 def test_the_ephemeral_example_deletes_what_it_made(ran: Ran) -> None:

@@ -15,12 +15,12 @@ with DAG("waiting", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None, 
         deferrable=True,
         poke_interval=1,
         timeout=240,
-    ).expand(source_name=["first", "second", "third"])
+    ).expand(source_name=[f"inbox-{number}" for number in range(7)])
 
     SourceSensor(
         task_id="end_from_trigger",
         project="acme-dev",
-        source_name="first",
+        source_name="inbox-0",
         deferrable=True,
         end_from_trigger=True,
         poke_interval=1,
