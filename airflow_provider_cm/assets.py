@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import airflow
-from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseHook
+from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
 from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import ConfigurationError, printable
@@ -169,6 +169,8 @@ def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _endpoint_of(conn_id: str) -> str:
+    from airflow.providers.common.compat.sdk import BaseHook
+
     from airflow_provider_cm.hooks.settings import parse_endpoint
 
     return parse_endpoint(BaseHook.get_connection(conn_id))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # not from typing, whose import takes longer than all of this
+if TYPE_CHECKING:
+    from typing import Any
 
 _OPTIONAL_TEXT = {"type": ["string", "null"]}
 _OPTIONAL_NUMBER = {"type": ["number", "null"], "minimum": 0}

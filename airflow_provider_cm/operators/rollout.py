@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import ConfigurationError
@@ -159,7 +159,7 @@ class PlanSourcesOperator(_ManifestOperator):
         context["ti"].xcom_push(key="digest", value=plan.digest)
         if skip and not plan.drifted:
             # A skipped task returns nothing, but the plan is there to be looked at.
-            context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=plan.to_dict())
+            _leave(context, plan.to_dict())
             raise AirflowSkipException(f"Nothing to do: {plan.summary()}")
         _tell_plan(run, plan)
         return plan.to_dict()
@@ -284,7 +284,7 @@ class ReconcileSourcesOperator(_ManifestOperator):
             _tell_plan(run, plan)
             return result
         if on_drift == "fail":
-            context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=result)
+            _leave(context, result)
             raise CommsMiningFailure(f"The project has drifted from its manifest: {plan.summary()}\n{plan.render()}")
         with task_errors():
             report = apply(plan, run.sources, max_workers=workers, delete_nonempty=delete_nonempty, actual=actual)
@@ -324,6 +324,14 @@ class ExportSourcesOperator(CommsMiningOperator):
         return text
 
 
+def _leave(context: Any, result: dict[str, Any]) -> None:
+    """Put a result where a task that ends well would have it."""
+    # Imported here, since on Airflow 3.3 it takes longer than the import of all our operators.
+    from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
+
+    context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=result)
+
+
 def _tell_plan(run: Run, plan: Plan) -> None:
     run.tell({"project": plan.project, "digest": plan.digest, "counts": plan.counts})
 
@@ -341,6 +349,6 @@ def _finish(
             [(each.project, each.name, {"outcome": asdict(each)}) for each in report.outcomes],
         )
         return returned
-    context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=returned)
+    _leave(context, returned)
     kind = CommsMiningRetryable if report.transient else CommsMiningFailure
     raise kind(f"Not all was applied. {report.failure_text()}")

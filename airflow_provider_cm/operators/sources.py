@@ -19,14 +19,13 @@ from airflow_provider_cm.api.errors import (
     ConflictError,
     NotFoundError,
 )
-from airflow_provider_cm.api.models import SETTABLE, Source
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
-from airflow_provider_cm.operators.existing import IF_EXISTS, adopt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
 
 IF_MISSING = ("ignore", "skip", "fail")
@@ -133,6 +132,10 @@ class CreateSourceOperator(_SourcesOperator):
         return run.tell_source(self._create(run.sources))
 
     def _create(self, sources: SourcesApi) -> Source:
+        # Imported here, since they would be a sixth of what parsing takes.
+        from airflow_provider_cm.api.models import SETTABLE
+        from airflow_provider_cm.operators.existing import IF_EXISTS, adopt
+
         if_exists = values.choice(self.if_exists, "if_exists", IF_EXISTS)
         wanted = self._settings(*SETTABLE)
         existing = self._look(sources)

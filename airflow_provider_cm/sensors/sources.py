@@ -13,8 +13,6 @@ from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
 from airflow_provider_cm.assets import write_outlet_events, write_source_event
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
 from airflow_provider_cm.links import ProjectLink
-from airflow_provider_cm.triggers.condition import Condition, Look, may_pass
-from airflow_provider_cm.triggers.sources import SourceTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink
 
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+    from airflow_provider_cm.triggers.condition import Condition, Look
+    from airflow_provider_cm.triggers.sources import SourceTrigger
 
 
 class SourceSensor(BaseSensorOperator):
@@ -146,6 +146,8 @@ class SourceSensor(BaseSensorOperator):
         raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
 
     def _condition(self) -> Condition:
+        from airflow_provider_cm.triggers.condition import Condition
+
         with task_errors():
             if self.end_from_trigger and self.outlets:
                 raise ConfigurationError(
@@ -174,6 +176,7 @@ class SourceSensor(BaseSensorOperator):
     def _first_look(self, condition: Condition, context: Any) -> Look | None:
         """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+        from airflow_provider_cm.triggers.condition import may_pass
 
         # Kept in no variable, which a traceback might show.
         hook = CommsMiningHook.from_connection(
@@ -198,6 +201,8 @@ class SourceSensor(BaseSensorOperator):
         return facts
 
     def _trigger(self, condition: Condition, looked_at: datetime, deadline: datetime) -> SourceTrigger:
+        from airflow_provider_cm.triggers.sources import SourceTrigger
+
         after = condition.updated_after
         return SourceTrigger(
             comms_mining_conn_id=self.comms_mining_conn_id,

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow.providers.common.compat.connection import get_async_connection
-
 from airflow_provider_cm.api.errors import CommsMiningError
 
 if TYPE_CHECKING:
@@ -111,6 +109,9 @@ class PollLoop:
             return Failure(CommsMiningError(f"the poll failed: {type(error).__name__}", transient=True))
 
     async def _connection(self) -> ConnectionLike:
+        # Imported here, since DAG parsing must not pay for it.
+        from airflow.providers.common.compat.connection import get_async_connection
+
         try:
             return await get_async_connection(self._conn_id)
         except Exception as error:  # a secrets backend may raise anything, and may be back soon

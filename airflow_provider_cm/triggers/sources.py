@@ -1,4 +1,8 @@
-"""SourceTrigger: wait for a source without holding a worker."""
+"""SourceTrigger: wait for a source without holding a worker.
+
+A DAG file imports it with the sensor, so that what only a triggerer needs is imported in the methods: a third of the
+time that parsing takes (benchmarks/parse_cost.py).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,13 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
-from airflow_provider_cm.api.models import parse_timestamp
 from airflow_provider_cm.exceptions import CommsMiningRetryable, airflow_error
-from airflow_provider_cm.triggers.condition import Condition, Look, may_pass
-from airflow_provider_cm.triggers.polling import Failure, PollLoop, Snapshot
-from airflow_provider_cm.triggers.watching import Cursor, transitions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
+
+    from airflow_provider_cm.triggers.condition import Condition, Look
+    from airflow_provider_cm.triggers.polling import Failure, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ class SourceTrigger(BaseEventTrigger):
         """
         import structlog
 
+        from airflow_provider_cm.triggers.polling import Snapshot
+
         # The poll belongs to no task: its log goes to the triggerer's own.
         structlog.contextvars.clear_contextvars()
         trigger = cls(**kwargs)
@@ -195,6 +200,8 @@ class SourceTrigger(BaseEventTrigger):
         return getattr(self, "trigger_id", None) is not None and self.task_instance is None
 
     def _parse(self, *, watching: bool) -> _Wait:
+        from airflow_provider_cm.triggers.condition import Condition
+
         condition = Condition.parse(
             project=self.project,
             source_name=self.source_name,
@@ -214,6 +221,8 @@ class SourceTrigger(BaseEventTrigger):
         )
 
     async def _poll(self) -> AsyncGenerator[Snapshot | Failure, None]:
+        from airflow_provider_cm.triggers.polling import PollLoop
+
         wait = self._parse(watching=True)
         loop = PollLoop(self.comms_mining_conn_id, wait.condition.reader(), wait.interval)
         async with aclosing(loop.items()) as items:
@@ -242,6 +251,8 @@ class SourceTrigger(BaseEventTrigger):
     async def _transitions(
         self, items: AsyncIterator[Snapshot | Failure], wait: _Wait
     ) -> AsyncGenerator[TriggerEvent, None]:
+        from airflow_provider_cm.triggers.watching import Cursor, transitions
+
         cursor = Cursor(getattr(self, "asset_state_store", None), wait.condition, wait.interval)
         async with aclosing(transitions(items, wait.condition, cursor)) as looks:
             async for look, before in looks:
@@ -266,6 +277,9 @@ class SourceTrigger(BaseEventTrigger):
             return TriggerEvent({"status": "timeout", "message": f"{wait.condition.address}: {self.until} not in time"})
 
     async def _first_event(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
+        from airflow_provider_cm.triggers.condition import may_pass
+        from airflow_provider_cm.triggers.polling import Failure
+
         failures, said = 0, ""
         async for item in items:
             if isinstance(item, Failure):
@@ -319,6 +333,8 @@ async def _with(
 
 
 def _moment(value: str | None, name: str) -> datetime | None:
+    from airflow_provider_cm.api.models import parse_timestamp
+
     moment = parse_timestamp(value)
     if value is not None and moment is None:
         raise ConfigurationError(f"{name}: {values.shown(value)} is not a moment in ISO 8601")

@@ -135,6 +135,6 @@ def test_it_imports_nothing() -> None:
         "g.get_provider_info(); print(sorted(set(sys.modules) - before))"
     )
     # Without site, since packages may import things when Python starts.
-    command = [sys.executable, "-S", "-c", f"import __future__, typing; {code}"]
+    command = [sys.executable, "-S", "-c", f"import __future__; {code}"]
     ended = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "['airflow_provider_cm', 'airflow_provider_cm.get_provider_info']"
