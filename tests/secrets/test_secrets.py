@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_cm.api import transport as transport_module
 from airflow_provider_cm.get_provider_info import get_provider_info
 from tests.faults.proxy import FaultProxy
-from tests.features import has
+from tests.features import has, needs
 from tests.secrets import situations
 from tests.secrets.search import Haul, logs_captured, pieces, warnings_captured
 from tests.secrets.subjects import Subject, subjects, unprepared
@@ -75,7 +75,9 @@ def test_whatever_the_provider_lists_is_prepared_to_be_run() -> None:
         ("sensors", [{"python-modules": ["airflow.providers.standard.sensors.bash"]}], "BashSensor"),
         ("triggers", [{"python-modules": ["airflow.providers.standard.triggers.file"]}], "FileTrigger"),
         ("hooks", [{"python-modules": ["airflow.providers.standard.hooks.subprocess"]}], "SubprocessHook"),
-        ("cli", ["tests.secrets.test_searcher.some_commands"], "airflow cm plan"),
+        pytest.param(
+            "cli", ["tests.secrets.test_searcher.some_commands"], "airflow cm plan", marks=needs("command line")
+        ),
         ("notifications", ["airflow_provider_cm.notifications.Notifier"], "`notifications` is a new key"),
     ],
 )
