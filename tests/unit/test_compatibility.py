@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+import importlib
 import inspect
 import json
 import os
+import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/compatibility.md"
+README = (ROOT / "README.md").read_text()
 
 
 def imports(module: str) -> bool:
@@ -113,5 +117,35 @@ def test_this_airflow_has_a_feature_exactly_from_the_version_in_the_table(name: 
 
 
 def test_the_document_shows_the_table() -> None:
-    text = PAGE.read_text()
-    assert f"<!-- features -->\n{table()}\n<!-- /features -->" in text
+    assert f"<!-- features -->\n{table()}\n<!-- /features -->" in PAGE.read_text()
+
+
+# The matrix. nox itself is not there in its cells, so its file is read.
+
+
+def constant(name: str) -> Any:
+    for node in ast.parse((ROOT / "noxfile.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"noxfile.py has no {name}")
+
+
+def test_the_matrix_covers_every_python_and_airflow_that_the_package_promises() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    airflows, pythons = zip(*(cell.split("-") for cell in constant("CELLS")), strict=True)
+    promised = [each.rsplit(" ", 1)[1] for each in project["classifiers"] if "Python :: 3." in each]
+    assert set(pythons) == set(promised)
+    assert "Airflow 3.0 to 3.3" in PAGE.read_text()
+    assert {airflow.rpartition(".")[0] for airflow in airflows} == {"3.0", "3.1", "3.2", "3.3"}
+    assert {each.since for each in FEATURES.values()} <= {airflow.rpartition(".")[0] for airflow in airflows}
+
+
+def test_the_readme_shows_a_matrix_in_which_all_passed() -> None:
+    # Which cells it has is not judged, nor that there are any: the first run of all, or one with other cells, could then
+    # never come to its end.
+    (block,) = re.findall(r"<!-- matrix: written by make matrix -->\n(.*?)<!-- /matrix -->", README, re.DOTALL)
+    rows = block.splitlines()[2:]
+    for row in rows:
+        (numbers,) = re.findall(r"\| (\d+) of (\d+) passed(?:; (\d+) need a newer Airflow)? \| \d+ \|$", row)
+        passed, total, newer = (int(each or 0) for each in numbers)
+        assert passed + newer == total > 1000, row
