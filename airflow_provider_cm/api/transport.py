@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -121,9 +120,10 @@ class Transport:
         return f"Transport(timeout={self._timeout}, verify={self._verify!r})"  # a proxy's URL can hold a password
 
     def secrets(self) -> list[str]:
-        """Give the passwords of the proxies, which a proxy may repeat in what it says."""
+        """Give the passwords of the proxies of this thread's last request, which may repeat them in what they say."""
         found = []
-        for url in (getproxies() if self._proxies is None else self._proxies).values():
+        route: Mapping[str, str] = getattr(self._local, "route", {})
+        for url in route.values():
             with contextlib.suppress(ValueError):
                 found.append(unquote(urlsplit(url).password or ""))
         return sorted(filter(None, found), key=len, reverse=True)
@@ -216,9 +216,10 @@ class Transport:
             route = self._proxies
         elif is_loopback(urlsplit(url).hostname or ""):
             # A proxy cannot reach this machine's loopback addresses, and must not be told what is sent to them.
-            return {}
+            route = {}
         else:
             route = requests.utils.get_environ_proxies(url)
+        self._local.route = route  # for its secrets: reading the environment once more takes a tenth of a call
         # requests trips over a URL without a host, or shows all of it, password included.
         if not _has_host(requests.utils.select_proxy(url, route)):
             raise ValueError("the proxy's URL is not one; it should be http://<host>:<port>")
