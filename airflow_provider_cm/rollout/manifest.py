@@ -25,7 +25,7 @@ from airflow_provider_cm.rollout.patterns import check_pattern
 from airflow_provider_cm.rollout.variables import Filler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Value = str | bool | tuple[str, ...] | None
 """What a field of a source can hold; ``None`` only for no bucket."""
@@ -178,10 +178,10 @@ class Manifest(BaseModel):
             raise ManifestError(mistakes)
         return parsed
 
-    def wanted(self) -> list[Wanted]:
-        """Give what is wanted of each source, with the defaults filled in."""
+    def wanted(self) -> Iterator[Wanted]:
+        """Give what is wanted of each source, one by one, with the defaults filled in."""
         defaults = _given(self.defaults)
-        return [_wanted(entry, defaults) for entry in self.sources]
+        return (_wanted(entry, defaults) for entry in self.sources)
 
 
 def _known_fields(path: Path) -> list[str]:

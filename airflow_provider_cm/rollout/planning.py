@@ -48,10 +48,9 @@ def plan(
         _check_prune(manifest, max_deletes)
     known = _index(manifest, actual)
     folded = {name.lower(): name for name in known}
-    wanted = manifest.wanted()
-    named = {each.name for each in wanted}
+    named = {entry.name for entry in manifest.sources}
     planner = _Planner(manifest.project, allow_risky)
-    for each in wanted:
+    for each in manifest.wanted():
         source = known.get(each.name)
         if source is not None:
             planner.compare(each, source)
@@ -137,6 +136,9 @@ class _Planner:
     def compare(self, wanted: Wanted, source: Source) -> None:
         fields = {name: settled(value) for name, value in wanted.fields.items()}
         differing, unknown = difference(source, fields)
+        if not differing and not unknown:
+            self.no_ops += 1
+            return
         changes = tuple(
             Change(name, before, fields[name], _risk(name, before, fields[name])) for name, before in differing.items()
         )
@@ -165,11 +167,9 @@ class _Planner:
             )
         elif changes:
             self._add(action)
-        elif unknown:
+        else:
             reason = f"the server does not show {', '.join(unknown)}; all other managed fields are as wanted"
             self._add(replace(action, kind="unverified", reason=reason))
-        else:
-            self.no_ops += 1
 
     def prune(self, manifest: Manifest, unnamed: Iterable[Source], named: set[str], max_deletes: int | None) -> None:
         owned, protected = matcher(manifest.owns), matcher(manifest.protect)
