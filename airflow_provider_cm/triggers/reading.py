@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,14 +57,14 @@ class ListingReader(Reader):
     """All sources of a project: one request for any number of waits. A missing project is an error.
 
     A listing leaves out what a user may not see, so an empty one can mean that there is no source as well as that there
-    is no permission. A read by name tells the two apart: it is sent instead of the next listing, and then instead of
-    every tenth one while the project stays empty.
+    is no permission. A read by name tells the two apart: it takes the place of a listing after the first empty one, and
+    of one in a hundred while the project stays empty.
 
     :param project: the project.
     :param name: any name, for that read.
     """
 
-    _PROOF_LASTS = 10
+    _PROOF_LASTS = 100
 
     def __init__(self, project: str, name: str) -> None:
         self.key = ("listing", project)
@@ -79,11 +80,10 @@ class ListingReader(Reader):
         """
         if self._in_doubt:
             self._in_doubt, self._proven = False, 0
-            try:
+            # Whether it is there or not: it was allowed to look. What is there beside it, only the next listing tells.
+            with contextlib.suppress(NotFoundError):
                 sources.get(self._project, self._name)
-            except NotFoundError:
-                self._proven = self._PROOF_LASTS
-                return {}
+            self._proven = self._PROOF_LASTS
             return None
         listed: Seen = {source.name: source for source in sources.list(self._project)}
         if listed:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_cm.triggers.reading import ListingReader
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.unit.api.server import Answer, Request, Server, Step, closed_port, error, html, ok
 
@@ -173,19 +174,24 @@ def test_an_empty_listing_may_be_a_missing_permission(connect: Connect, until: s
     assert len(server.log) == 4
 
 
-def test_an_empty_project_is_proven_anew_now_and_then(connect: Connect) -> None:
-    """One request an interval, of which every eleventh is the proof; what appears is seen by either."""
+def test_an_empty_project_is_proven_anew_now_and_then(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request an interval, of which one after so many is the proof, and the listing after it tells."""
+    monkeypatch.setattr(ListingReader, "_PROOF_LASTS", 3)
     empty, nothing = ok(sources=[]), error(404, "no such source")
-    steps = [empty, nothing, *[empty] * 10, nothing, empty, empty, ok(sources=[SOURCE])]
+    steps = [empty, nothing, *[empty] * 3, nothing, *[empty] * 2, ok(sources=[SOURCE])]
     with Server(steps) as server:
         connect(host=server.url)
         assert wait()["status"] == "success"
-    by_name = [number for number, line in enumerate(server.log) if line.endswith("/inbox")]
-    assert by_name == [1, 12]
+    assert [number for number, line in enumerate(server.log) if line.endswith("/inbox")] == [1, 5]
     assert server.unscripted == []
-    with Server([empty, ok(source=SOURCE), ok(sources=[SOURCE])]) as server:
+
+
+def test_what_appears_while_the_proof_is_sent_is_not_taken_for_absent(connect: Connect) -> None:
+    other = {**SOURCE, "name": "other", "id": "28ba5ce699f8da1f"}
+    with Server([ok(sources=[]), error(404, "no"), *[ok(sources=[other])] * 3, ok(sources=[SOURCE])]) as server:
         connect(host=server.url)
-        assert wait()["status"] == "success"
+        assert wait(source_name="other", until="absent") == {"status": "success", "source": None}
+    assert len(server.log) == 6
 
 
 # How a wait ends otherwise
