@@ -44,7 +44,8 @@ class SourceSensor(BaseSensorOperator):
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default. (templated)
     :param deferrable: wait in the triggerer; by default what ``[operators] default_deferrable`` says.
     :param end_from_trigger: when deferred, end the task with the trigger's event, without a worker. Such an end emits
-        no asset events, so it is refused together with ``outlets``.
+        no asset events, so it is refused together with ``outlets``; and Airflow hands what it returns to other tasks as
+        JSON text.
     :param max_consecutive_failures: when deferred, failed polls in a row that end the wait, 5 by default.
     :return: the source as the API's JSON object; nothing for ``absent``; for ``has_messages`` the project, the name
         and ``num_comments``.
