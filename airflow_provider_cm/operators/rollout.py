@@ -98,7 +98,7 @@ class _ManifestOperator(CommsMiningOperator):
             max_deletes=most,
             allow_risky=values.boolean(self.allow_risky, "allow_risky"),
         )
-        self.log.info("Plan for project %s:\n%s", manifest.project, made.render())
+        self.log.info("%s", made.render())
         return made, actual
 
     def _read_manifest(self) -> Manifest:

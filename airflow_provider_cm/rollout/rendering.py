@@ -23,7 +23,7 @@ def render_text(plan: Plan) -> str:
     :param plan: the plan.
     :return: lines; texts of sources are quoted, cut, and hold no control characters.
     """
-    lines = [f"Plan for project {printable(plan.project)} on {printable(plan.target)}:"]
+    lines = [f"Plan for project {printable(plan.project)} on {printable(plan.target)}"]
     for action in plan.actions:
         lines.append(f"  {_SYMBOLS[action.kind]} {_title(action, action.name)}")
         if action.kind == "blocked":

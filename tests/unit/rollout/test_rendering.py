@@ -35,7 +35,7 @@ def test_the_text_is_like_terraforms() -> None:
     )
     ids = {name: source(name).id for name in ("updated", "lang", "n-1")}
     assert made.render().splitlines() == [
-        f"Plan for project acme-dev on {TARGET}:",
+        f"Plan for project acme-dev on {TARGET}",
         "  + created (create)",
         '      title: "N"',
         f"  ! lang (blocked update, id {ids['lang']})",
