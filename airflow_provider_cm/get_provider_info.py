@@ -127,8 +127,11 @@ def _conn_fields() -> dict[str, Any]:
             {"type": ["string", "null"], "format": "url"},
         ),
         "read_only": _field("Read only", "Guard: refuse every write.", _OPTIONAL_FLAG),
+        # Without its default, the form would show a switch that is off, although deletes are allowed then.
         "allow_delete": _field(
-            "Allow deletes", "Guard: set to false to refuse every delete. Default: true", _OPTIONAL_FLAG
+            "Allow deletes",
+            "Guard: switch it off to refuse every delete. Default: on",
+            {**_OPTIONAL_FLAG, "default": True},
         ),
         "allowed_projects": _field(
             "Allowed projects",
