@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 UV := $(shell command -v uv 2>/dev/null || echo .cache/bootstrap/bin/uv)
 BOOTSTRAP := $(filter .cache/bootstrap/bin/uv,$(UV))
 
-.PHONY: help setup demo test test-faults matrix mutants bench figures docs dist lint format e2e constraints clean
+.PHONY: help setup demo ui test test-faults matrix mutants bench figures docs dist lint format e2e screenshots constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what there is to run
@@ -39,11 +39,17 @@ $(STAMP): pyproject.toml constraints.txt | $(BOOTSTRAP)
 demo: setup ## provision a source with a real Airflow against the emulator, and show what happened
 	@$(BIN)/python scripts/demo.py
 
+ui: setup ## a real Airflow to click through, with the example DAGs and the emulator, until Ctrl-C
+	@$(BIN)/python scripts/ui.py
+
 test: setup ## unit and integration tests
 	@$(BIN)/python -m pytest -m "not e2e"
 
 e2e: setup ## tests with a real Airflow scheduler and triggerer
 	@$(BIN)/python -m pytest -m e2e tests/e2e
+
+screenshots: setup ## take the pictures in docs/images anew, from a real Airflow in a real browser
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -m e2e tests/e2e/test_browser.py
 
 # CELLS picks some, by their names in noxfile.py; the README's table is written when all are run.
 matrix: setup ## the tests on each supported Airflow, on several Pythons, and on the lowest versions; writes README's table
@@ -64,9 +70,8 @@ $(BENCH)/.installed: pyproject.toml | $(BOOTSTRAP)
 	  apache-airflow-providers-airbyte
 	@touch $@
 
-bench: $(BENCH)/.installed ## measure against a stated limit, and against other providers
-	@$(BENCH)/bin/python benchmarks/apply_creates.py
-	@$(BENCH)/bin/python benchmarks/waiting.py
+bench: $(BENCH)/.installed ## measure against stated limits and other providers, and write docs/performance.md
+	@$(BENCH)/bin/python -m benchmarks.run --document docs/performance.md
 
 figures: setup $(BENCH)/.installed ## measure what waiting costs, and write it into docs/waiting.md
 	@$(BENCH)/bin/python benchmarks/waiting.py --document docs/waiting.md
