@@ -237,8 +237,8 @@ What to click first:
   3. A wait: Dags > example_fan_in > Trigger, with 1 mailbox. The task wait is deferred. Create what it waits for:
      curl -X PUT {dev}/api/v1/sources/acme-dev/mailbox-000 \\
        -H 'Authorization: Bearer emulator-admin' -d '{{"source": {{"title": "Mailbox 0"}}}}'
-  The button "Communications Mining project" of a task leads to {PAGES}, where nobody answers:
-  the emulator has no pages for people.
+  The button "Communications Mining project" in a task's Details leads to {PAGES}, where nobody
+  answers: the emulator has no pages for people.
 
 Requests to the emulator are shown below. Ctrl-C stops everything.
 """
