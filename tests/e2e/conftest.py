@@ -22,6 +22,7 @@ import requests
 
 from airflow_provider_cm.emulator import EmulatorServer
 from tests.faults.proxy import FaultProxy
+from tests.statsd import StatsD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -190,8 +191,13 @@ def proxy(emulator: EmulatorServer) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> StatsD:
+    return StatsD()
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    emulator: EmulatorServer, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+    emulator: EmulatorServer, proxy: FaultProxy, statsd: StatsD, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealAirflow]:
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
@@ -222,6 +228,10 @@ def airflow(
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_port),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
+        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
         "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(emulator.tenant(TENANT).connection("app")),
         "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(
             emulator.tenant(PROD).connection("token")

@@ -11,11 +11,12 @@ from tests.e2e.conftest import PARALLELISM, TENANT
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
     from tests.e2e.conftest import RealAirflow
+    from tests.statsd import StatsD
 
 pytestmark = pytest.mark.e2e
 
 
-def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: EmulatorServer) -> None:
+def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: EmulatorServer, statsd: StatsD) -> None:
     names = [f"inbox-{number}" for number in range(7)]
     waiting = {f"wait[{index}]" for index in range(len(names))} | {"end_from_trigger"}
     assert len(waiting) > PARALLELISM
@@ -44,6 +45,15 @@ def test_deferred_sensors_hold_no_worker_slot(airflow: RealAirflow, emulator: Em
     ]
     assert airflow.returned("waiting", run, "end_from_trigger")["id"] == made["inbox-0"]["id"]
     assert airflow.returned("waiting", run, "after") == names
+
+    # Workers and triggerer have sent metrics through Airflow's own Stats: polls are the triggerer's alone.
+    sent = {line.partition(":")[0] for line in statsd.so_far() if line.startswith("airflow.comms_mining.")}
+    assert "airflow.comms_mining.polls,outcome=ok" in sent
+    where = "method=GET,route=sources/PROJECT"
+    assert {
+        f"airflow.comms_mining.requests,{where},status=200",
+        f"airflow.comms_mining.requests,{where}/NAME,status=404",
+    } <= sent
     for name in made:
         emulator.tenant(TENANT).delete_source("acme-dev", name)
 

@@ -6,10 +6,8 @@ import inspect
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,6 +17,7 @@ import pytest
 from airflow_provider_cm import metrics
 from airflow_provider_cm.api.errors import ConfigurationError, NotFoundError, RateLimitedError
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+from tests.statsd import StatsD
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -68,31 +67,6 @@ metrics.poll(RateLimitedError("no"))
 metrics.rate_limit_wait(2)
 mark("polled")
 """
-
-
-class StatsD:
-    """A StatsD server on loopback that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self._received: list[str] = []
-        self._thread = threading.Thread(target=self._receive, daemon=True)
-        self._thread.start()
-
-    def _receive(self) -> None:
-        while datagram := self._socket.recv(65536):
-            self._received.append(datagram.decode())
-
-    def ended(self) -> list[str]:
-        """Give what was received, after those who send have ended."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", ("127.0.0.1", self.port))
-        self._thread.join(timeout=10)
-        assert not self._thread.is_alive()
-        self._socket.close()
-        return self._received
 
 
 def receive(emulator: EmulatorServer, home: Path, *, tags: bool) -> dict[str, list[str]]:
