@@ -21,7 +21,6 @@ import nox
 
 # An Airflow's own dependencies are resolved as of a day soon after its release: what came later may not work with it.
 AIRFLOWS = {
-    "3.0.0": "2025-05-10",
     "3.0.6": "2025-09-12",
     "3.1.8": "2026-03-25",
     "3.2.2": "2026-06-10",

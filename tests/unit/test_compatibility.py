@@ -135,7 +135,8 @@ def test_the_matrix_covers_every_python_and_airflow_that_the_package_promises() 
     airflows, pythons = zip(*(cell.split("-") for cell in constant("CELLS")), strict=True)
     promised = [each.rsplit(" ", 1)[1] for each in project["classifiers"] if "Python :: 3." in each]
     assert set(pythons) == set(promised)
-    assert "Airflow 3.0 to 3.3" in PAGE.read_text()
+    assert "Airflow 3.0 to 3.3 (from 3.0.6 on)" in PAGE.read_text()
+    assert "apache-airflow>=3.0.6" in project["dependencies"]
     assert {airflow.rpartition(".")[0] for airflow in airflows} == {"3.0", "3.1", "3.2", "3.3"}
     assert {each.since for each in FEATURES.values()} <= {airflow.rpartition(".")[0] for airflow in airflows}
 
