@@ -1,20 +1,23 @@
-"""A server in a process of its own that counts what reaches it: requests, and TCP connections.
+"""A server in a process of its own that costs little and counts what reaches it: requests, and TCP connections.
 
-It answers as the sources API does to a poll, so that a benchmark measures the one who asks. ``GET /sources/<project>``
-lists, ``GET /sources/<project>/<name>`` is 404 until there are sources; below ``/refused`` everything is 401. ``POST
-/_there?COUNT`` puts sources there, and ``GET /_counts`` tells and resets the counts.
+It answers as the sources API does, so that a benchmark measures the one who asks. ``GET /sources/<project>`` lists,
+``GET`` and ``PUT /sources/<project>/<name>`` read and create; below ``/refused`` everything is 401. ``POST
+/_there?COUNT`` says how many sources there are, and ``GET /_counts`` tells and resets the counts.
 
-Usage: ``python benchmarks/loopback.py`` prints its address, and ends with its standard input.
+Usage: ``python benchmarks/loopback.py [SECONDS]`` prints its address, answers after so many seconds, at once by
+default, and ends with its standard input.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -23,61 +26,92 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STAMP = "2026-11-22T08:00:00.000000+00:00"
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
-class Counter:
-    """Answers, and counts."""
+class Tenant:
+    """What is there, and what was asked."""
 
     def __init__(self) -> None:
-        self.there = 0
+        self.sources: dict[str, dict[str, Any]] = {}
         self.requests = 0
         self.connections = 0
+        self._listing: bytes | None = None  # kept, so that a large one costs only what it takes to send it
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection until the client closes it."""
-        counted = False
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                method, target = head.split(b" ", 2)[:2]
-                steering = target.startswith(b"/_")
-                if not steering:
-                    self.requests += 1
-                    self.connections += not counted
-                    counted = True
-                status, body = self.answer(method.decode(), target.decode())
-                text = json.dumps(body).encode()
-                line = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
-                writer.write(line.encode() + text)
-                await writer.drain()
-        writer.close()
-
-    def answer(self, method: str, target: str) -> tuple[int, dict[str, Any]]:
+    def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
         """Give status and body."""
-        if method == "POST":
-            self.there = int(target.partition("?")[2])
-            return 200, {}
+        if target.startswith("/_"):
+            return 200, json.dumps(self._steered(target)).encode()
+        if target.startswith("/refused"):
+            return 401, _error("The token is not valid")
+        project, _, name = target.partition("/sources/")[2].partition("/")
+        if not name:
+            if self._listing is None:
+                self._listing = json.dumps({"status": "ok", "sources": list(self.sources.values())}).encode()
+            return 200, self._listing
+        if method == "PUT":
+            if name in self.sources:
+                return 409, _error("The source exists")
+            given = {"owner": project, "created_at": datetime.now(UTC).isoformat(), **json.loads(body)["source"]}
+            self.sources[name] = source(len(self.sources), name) | given
+            self._listing = None
+        elif name not in self.sources:
+            return 404, _error("There is no such source")
+        return 200, json.dumps({"status": "ok", "source": self.sources[name]}).encode()
+
+    def _steered(self, target: str) -> dict[str, int]:
         if target == "/_counts":
             counts = {"requests": self.requests, "connections": self.connections}
             self.requests = self.connections = 0
-            return 200, counts
-        if target.startswith("/refused"):
-            return 401, {"status": "error", "message": "The token is not valid"}
-        names = target.partition("/sources/")[2].split("/")
-        if len(names) == 1:
-            return 200, {"status": "ok", "sources": [source(number) for number in range(self.there)]}
-        number = int(names[1].removeprefix("source-"))
-        if number < self.there:
-            return 200, {"status": "ok", "source": source(number)}
-        return 404, {"status": "error", "message": "There is no such source"}
+            return counts
+        self.sources = {f"source-{n}": source(n, f"source-{n}") for n in range(int(target.partition("?")[2]))}
+        self._listing = None
+        return {}
 
 
-def source(number: int) -> dict[str, Any]:
+class Connection(asyncio.Protocol):
+    """One client: requests one after the other."""
+
+    def __init__(self, tenant: Tenant, latency: float) -> None:
+        self._tenant = tenant
+        self._latency = latency
+        self._read = b""
+        self._counted = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is complete."""
+        self._read += data
+        head, end, rest = self._read.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        size = int(length[1]) if length else 0
+        if not end or len(rest) < size:
+            return
+        self._read = rest[size:]
+        method, target = head.decode().split(" ", 2)[:2]
+        steering = target.startswith("/_")
+        if not steering:
+            self._tenant.requests += 1
+            self._tenant.connections += not self._counted
+            self._counted = True
+        status, body = self._tenant.answer(method, target, rest[:size])
+        lines = [f"HTTP/1.1 {status} X", f"Date: {formatdate(usegmt=True)}", "Content-Type: application/json"]
+        answer = "\r\n".join([*lines, "Server-Timing: total;dur=1.0", f"Content-Length: {len(body)}", "", ""])
+        if self._latency and not steering:
+            asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer.encode() + body)
+        else:
+            self._transport.write(answer.encode() + body)
+
+
+def source(number: int, name: str) -> dict[str, Any]:
     """Describe a source as the API does."""
     return {
         "id": f"{number:016x}",
         "owner": "acme-dev",
-        "name": f"source-{number}",
+        "name": name,
         "title": f"Source {number}",
         "description": "",
         "created_at": STAMP,
@@ -88,18 +122,25 @@ def source(number: int) -> dict[str, Any]:
     }
 
 
-async def main() -> None:
-    counter = Counter()
-    server = await asyncio.start_server(counter.serve, "127.0.0.1", 0, backlog=2048)
+def _error(message: str) -> bytes:
+    return json.dumps({"status": "error", "message": message}).encode()
+
+
+async def main(latency: float) -> None:
+    tenant = Tenant()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(tenant, latency), "127.0.0.1", 0, backlog=2048
+    )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running(latency: float = 0.0) -> Iterator[str]:
     """Run the server, and give its address."""
+    command = [sys.executable, __file__, str(latency)]
     with subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")
@@ -121,4 +162,4 @@ def put_there(url: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(float(sys.argv[1]) if sys.argv[1:] else 0.0))
