@@ -231,7 +231,8 @@ Emulator       {emulator.url}
   connection   comms_mining_prod    is its tenant {PROD}
 
 What to click first:
-  1. A connection: Admin > Connections, the pencil beside comms_mining_default. "Test" lists the sources.
+  1. A connection: Admin > Connections. Beside comms_mining_default, the pencil opens the form, and the first sign tests
+     it: green when the sources could be listed, else with a message.
   2. A rollout with an approval: Dags > example_dev_to_prod > Trigger. The log of the task plan shows what would change
      in production. After that, open the task approve > Required Actions, read, and approve.
   3. A wait: Dags > example_fan_in > Trigger, with 1 mailbox. The task wait is deferred. Create what it waits for:
