@@ -142,7 +142,7 @@ def test_the_matrix_covers_every_python_and_airflow_that_the_package_promises() 
 
 
 def test_the_readme_shows_a_matrix_in_which_all_passed() -> None:
-    # Which cells it has is not judged, nor that there are any: the first run of all, or one with other cells, could then
+    # Which cells it has, or whether any, is not judged: the first run of all, or one with other cells, could then
     # never come to its end.
     (block,) = re.findall(r"<!-- matrix: written by make matrix -->\n(.*?)<!-- /matrix -->", README, re.DOTALL)
     rows = block.splitlines()[2:]
