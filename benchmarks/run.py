@@ -82,8 +82,8 @@ def summary(found: dict[str, Answer], questions: dict[str, str]) -> str:
     lines = ["| question | figure | ours | ratio | goal | |", "|---|---|---|---|---|---|"]
     for name, answer in found.items():
         for each in answer.figures:
-            if each.met is not None:
-                verdict = "met" if each.met else "**missed**"
+            if each.goal:
+                verdict = {None: "", True: "met", False: "**missed**"}[each.met]
                 cells = (questions[name], each.what, each.ours, each.ratio, each.goal, verdict)
                 lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines)
