@@ -105,8 +105,8 @@ def measure(*, quick: bool = False) -> Answer:
     ]
     shortfall = (
         "bare threads are above the limit too, by the CPU time of `requests`, of which Python runs one thread at a "
-        "time, and by the wake-up of a thread for each answer. Ours beyond them are the two lists, which take the server's "
-        "time twice while nothing else is under way, and the CPU time beside theirs."
+        "time, and by the wake-up of a thread for each answer. Ours beyond them are the two lists, which take the "
+        "server's time twice while nothing else is under way, and the CPU time beside theirs."
     )
     return Answer(figures, "limit, or bare requests", shortfall)
 
