@@ -85,7 +85,7 @@ class Cell:
         report = folder / "report.xml"
         tests = session.posargs or ["-m", "not e2e"]
         # A test that hangs ends the run, with the stack of each thread.
-        bounded = ("-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true")
+        bounded = ("-o", "faulthandler_timeout=900", "-o", "faulthandler_exit_on_timeout=true")
         quiet = ("-q", "-p", "no:cacheprovider", "--show-capture=no")
         command = ("python", "-m", "pytest", *quiet, *bounded, f"--junitxml={report}", *tests)
         session.run(*command, success_codes=range(256))
