@@ -472,7 +472,9 @@ def failed_exchange(seen: Seen) -> bool:
 def refuses_reading(seen: Seen) -> bool:
     """Whether a read was answered in a way that waiting does not mend."""
     final = {"wrong-envelope", "html", "redirect", "quota", "401", "expired-token"}
-    return "identity_" in seen.path or (seen.method == "GET" and seen.fault in final)
+    # A rival may delete a source between the read by name that showed it and the one by id.
+    vanished = "/id:" in seen.path and seen.status == 404
+    return "identity_" in seen.path or (seen.method == "GET" and (seen.fault in final or vanished))
 
 
 def leaves_doubt(seen: Seen) -> bool:
