@@ -91,6 +91,7 @@ class SourceSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.end_from_trigger = end_from_trigger
         self.max_consecutive_failures = max_consecutive_failures
+        self._linked: str | None = None
 
     @property
     def hook(self) -> CommsMiningHook:
@@ -166,13 +167,19 @@ class SourceSensor(BaseSensorOperator):
 
     def _look(self, condition: Condition, hook: CommsMiningHook, context: Any) -> Look:
         # The link comes first, so that it is there while the task waits and if the look fails.
-        ProjectLink.persist(context, hook, condition.address.project or None)
+        self._link(context, hook, condition.address.project or None)
         with task_errors():
             look = condition.look(hook.sources)
         if condition.address.source_id is not None and look.facts is not None:
-            ProjectLink.persist(context, hook, look.facts.get("owner", look.facts.get("project")))
+            self._link(context, hook, look.facts.get("owner", look.facts.get("project")))
         self.log.info("Looked at %s: %s", condition.address, look.summary)
         return look
+
+    def _link(self, context: Any, hook: CommsMiningHook, project: str | None) -> None:
+        """Link the task to its project's page, once and not at every poke."""
+        if project is not None and project != self._linked:
+            ProjectLink.persist(context, hook, project)
+            self._linked = project
 
     def _first_look(self, condition: Condition, context: Any) -> Look | None:
         """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""

@@ -133,14 +133,11 @@ async def transitions(
     said = ""
     try:
         async for item in items:
-            try:
-                if isinstance(item, Failure):
-                    raise item.error
-                look = condition.judge(item.seen)
-            except CommsMiningError as error:
-                if str(error) != said:
-                    _log.warning("A poll failed, the watch goes on: %s", error)
-                said = str(error)
+            look = _judged(item, condition)
+            if isinstance(look, CommsMiningError):
+                if str(look) != said:
+                    _log.warning("A poll failed, the watch goes on: %s", look)
+                said = str(look)
                 continue
             if look.summary != said:
                 _log.info("Looked at %s: %s", condition.address, look.summary)
@@ -153,3 +150,13 @@ async def transitions(
                 cursor.keep(mark, after_event=fired)
     finally:
         storing.cancel()
+
+
+def _judged(item: Snapshot | Failure, condition: Condition) -> Look | CommsMiningError:
+    # The error is not raised: all watchers of a poll share it, and each raise would add its frames to it.
+    if isinstance(item, Failure):
+        return item.error
+    try:
+        return condition.judge(item.seen)
+    except CommsMiningError as error:
+        return error

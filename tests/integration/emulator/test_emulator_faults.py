@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
+import socket
 import threading
 import time
 from datetime import UTC, datetime
@@ -426,3 +427,15 @@ def _until(true: Callable[[], bool]) -> None:
 def _ignore_failure(url: str) -> None:
     with contextlib.suppress(requests.RequestException):
         requests.get(url, timeout=5)
+
+
+def test_a_client_that_takes_no_answer_keeps_no_socket_open_beyond_the_end() -> None:
+    with EmulatorServer() as server:
+        server.faults.add("endless", "GET")
+        client = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=10)
+        client.sendall(b"GET /api/v1/sources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer emulator-admin\r\n\r\n")
+        assert client.recv(1)
+    # It learns of the end, by a reset or not; a socket left open would keep it waiting until its own time-out fails it.
+    with client, contextlib.suppress(ConnectionResetError):
+        while client.recv(1 << 20):
+            pass

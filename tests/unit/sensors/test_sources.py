@@ -297,6 +297,19 @@ def test_poke_mode_waits(tenant: TenantHandle, sent: Sent) -> None:
     assert len(sent()) > 2
 
 
+@pytest.mark.parametrize("by_id", [False, True])
+def test_the_link_is_written_once_and_not_at_every_poke(connect: Connect, by_id: bool) -> None:
+    tenant = connect(extra={"ui_url": "https://ui.example.com"})
+    held = tenant.add_source("acme-dev", "inbox")
+    address = {"source_id": held["id"]} if by_id else BY_NAME
+    pushed: list[str] = []
+    task_instance = Mock(xcom_push=lambda key, value: pushed.append(value))
+    waiting = sensor(**address, match={"title": "Other"})
+    for _ in range(3):
+        assert not waiting.poke({"ti": task_instance}).is_done
+    assert pushed == ["https://ui.example.com/projects/acme-dev"]
+
+
 def test_poke_mode_times_out(tenant: TenantHandle) -> None:
     with pytest.raises(AirflowSensorTimeout):
         sensor(**BY_NAME, poke_interval=0.01, timeout=0.03).execute({})
