@@ -126,7 +126,9 @@ def run_dags(home: Path, dags: Path, orders: list[dict[str, Any]]) -> list[dict[
 
 
 def returned(run: dict[str, Any], task_id: str) -> Any:
-    values = [task["returned"] for task in run["tasks"] if task["task_id"] == task_id]
+    # A run's tasks come in the order in which they started, and that of mapped ones is anyone's.
+    found = sorted((task for task in run["tasks"] if task["task_id"] == task_id), key=lambda task: task["map_index"])
+    values = [task["returned"] for task in found]
     return values[0] if len(values) == 1 else values
 
 
