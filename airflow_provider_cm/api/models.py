@@ -106,7 +106,7 @@ class Source:
 
         :param name: one of the keys of :data:`SETTABLE`.
         """
-        return name == "bucket_id" or SETTABLE[name] in self.raw
+        return getattr(self, name) is not None or name == "bucket_id" or SETTABLE[name] in self.raw
 
     def compare(self, wanted: Mapping[str, object]) -> tuple[dict[str, tuple[object, object]], list[str]]:
         """Lay what was asked for beside what is there.

@@ -6,8 +6,7 @@ A template gives text: a ``"False"`` must not count as true because it is not em
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.names import check_project, check_source_id, check_source_name
@@ -138,9 +137,10 @@ def shown(value: object) -> str:
     return printable(repr(value), 80)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceAddress:
+class SourceAddress(NamedTuple):
     """Which source is meant: by its id, or by project and name.
+
+    Not a dataclass, since each parse of a DAG file pays for making the class (benchmarks/parse_cost.py).
 
     :param source_id: the id, or ``None``.
     :param project: the project; empty with an id.

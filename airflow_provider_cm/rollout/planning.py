@@ -49,8 +49,7 @@ def plan(
     if prune:
         _check_prune(manifest, max_deletes)
     known = _index(manifest, actual)
-    folded = {name.lower(): name for name in known}
-    named = {entry.name for entry in manifest.sources}
+    capitals = {folded: name for name in known if (folded := name.lower()) != name}
     planner = _Planner(manifest.project, allow_risky)
     with _uncollected():
         for each in manifest.wanted():
@@ -58,8 +57,10 @@ def plan(
             if source is not None:
                 planner.compare(each, source)
             else:
-                planner.create(each, folded.get(each.name.lower()))
+                folded = each.name.lower()
+                planner.create(each, folded if folded in known else capitals.get(folded))
     if prune:
+        named = {entry.name for entry in manifest.sources}
         planner.prune(manifest, (source for source in known.values() if source.name not in named), named, max_deletes)
     return Plan(
         normalise_endpoint(target, allow_http=True),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.triggers.polling import Failure, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
+class _Wait(NamedTuple):
     """The arguments, judged."""
 
     condition: Condition
