@@ -29,14 +29,19 @@ class ProjectLink(BaseOperatorLink):
         :param ti_key: the key of the task's instance.
         :return: the address; empty where there is none.
         """
-        # Airflow asks for it when a worker leaves the task, and writes the answer into that same XCom.
-        url = XCom.get_value(key=self.xcom_key, ti_key=ti_key)
+        # Airflow asks for it when a worker leaves the task, and writes the answer into that same XCom. Reading the XCom
+        # each time would cost a request, and an error in the log of each task that has no link.
+        url = getattr(operator, "project_url", None)
+        if url is None:
+            url = XCom.get_value(key=self.xcom_key, ti_key=ti_key)
         return url if isinstance(url, str) else ""
 
     @classmethod
-    def persist(cls, context: Any, hook: CommsMiningHook, project: object) -> None:
+    def persist(cls, operator: Any, context: Any, hook: CommsMiningHook, project: object) -> None:
         """Write the address of a project's page down, if it has one. It sends no request, and never fails a task.
 
+        :param operator: the task; its ``project_url`` becomes the address. It is ``None`` in a worker that resumes the
+            task, which then reads what another one wrote down.
         :param context: the task's context; without a task instance in it, nothing is written.
         :param hook: the task's hook.
         :param project: the project; what is not text has no page.
@@ -47,6 +52,7 @@ class ProjectLink(BaseOperatorLink):
         try:
             url = hook.project_url(project)
             if url is not None:
+                operator.project_url = url
                 task_instance.xcom_push(key=cls().xcom_key, value=url)
         except Exception as error:  # noqa: BLE001  # what is wrong with a connection is told by the task's own calls
             log.debug("No link to the project's page: %s", type(error).__name__)

@@ -26,6 +26,8 @@ class CommsMiningOperator(BaseOperator):
     """
 
     operator_extra_links: Collection[BaseOperatorLink] = (ProjectLink(),)
+    #: Address of the page that the task is linked to, once it is known.
+    project_url: str | None = ""
 
     def __init__(self, *, comms_mining_conn_id: str = "comms_mining_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,7 +60,7 @@ class Run:
 
         :param project: the project; what is not text has no page.
         """
-        ProjectLink.persist(self._context, self._hook, project)
+        ProjectLink.persist(self._operator, self._context, self._hook, project)
 
     def tell(self, extra: Mapping[str, Any], sources: Iterable[tuple[str, str, Mapping[str, Any]]] = ()) -> None:
         """Say in the task's asset events what it did; see :func:`airflow_provider_cm.assets.write_outlet_events`.

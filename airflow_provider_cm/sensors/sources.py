@@ -62,6 +62,8 @@ class SourceSensor(BaseSensorOperator):
         "comms_mining_conn_id",
     )
     operator_extra_links: Collection[BaseOperatorLink] = (ProjectLink(),)
+    #: Address of the page that the task is linked to, once it is known; ``None`` in a worker that resumes the task.
+    project_url: str | None = None
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class SourceSensor(BaseSensorOperator):
 
     def execute(self, context: Any) -> Any:
         """Wait here, or look once and defer."""
+        self.project_url = ""
         if not self.deferrable:
             return self._ended(context, super().execute(context))
         condition = self._condition()
@@ -178,7 +181,7 @@ class SourceSensor(BaseSensorOperator):
     def _link(self, context: Any, hook: CommsMiningHook, project: str | None) -> None:
         """Link the task to its project's page, once and not at every poke."""
         if project is not None and project != self._linked:
-            ProjectLink.persist(context, hook, project)
+            ProjectLink.persist(self, context, hook, project)
             self._linked = project
 
     def _first_look(self, condition: Condition, context: Any) -> Look | None:

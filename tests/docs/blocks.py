@@ -72,7 +72,7 @@ def commands(text: str) -> list[list[str]]:
         except ValueError:  # a quotation goes on in the next line
             continue
         kept = ""
-        for stop in ("||", "&", "|", ">"):
+        for stop in ("||", "&", "|", ">", "2>"):
             words = words[: words.index(stop)] if stop in words else words
         if words:
             found.append(words)

@@ -121,6 +121,8 @@ def run_dags(home: Path, dags: Path, orders: list[dict[str, Any]]) -> list[dict[
         check=False,
     )
     assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-5000:]
+    # Airflow logs this as an error, and a task without a link has none.
+    assert "XCom not found" not in ended.stdout + ended.stderr
     results: list[dict[str, Any]] = json.loads((home / "results.json").read_text())
     return results
 

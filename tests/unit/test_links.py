@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, XCom
+from airflow.providers.common.compat.sdk import DAG, TaskDeferred, XCom
 
 from airflow_provider_cm.exceptions import CommsMiningFailure
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
@@ -23,6 +25,7 @@ from airflow_provider_cm.operators.sources import (
     ListSourcesOperator,
     UpdateSourceOperator,
 )
+from airflow_provider_cm.sensors.sources import SourceSensor
 
 if TYPE_CHECKING:
     from tests.conftest import Connect, Sent
@@ -32,6 +35,8 @@ PAGE = "https://ui.acme.example/projects/acme-dev"
 KEY = "_link_ProjectLink"  # where Airflow reads it
 MANIFEST = {"project": "${project}", "sources": [{"name": "inbox"}]}
 BY_NAME: dict[str, Any] = {"project": "acme-dev", "source_name": "inbox"}
+OPERATOR = GetSourceOperator(task_id="get", **BY_NAME)
+DEFERRED = partial(SourceSensor, deferrable=True)
 BY_MANIFEST: dict[str, Any] = {"manifest": MANIFEST, "variables": {"project": "acme-dev"}}
 WITH_PROJECT: list[tuple[Any, dict[str, Any]]] = [
     (CreateSourceOperator, BY_NAME),
@@ -99,14 +104,14 @@ def test_by_id_it_is_linked_once_the_source_was_read(connect: Connect, sent: Sen
 def test_what_is_no_project_has_no_link(connect: Connect, project: object) -> None:
     connect(extra=UI)
     task = Task()
-    ProjectLink.persist({"ti": task}, CommsMiningHook(), project)
+    ProjectLink.persist(OPERATOR, {"ti": task}, CommsMiningHook(), project)
     assert task.links == []
 
 
 def test_plain_http_has_no_link(connect: Connect) -> None:
     connect()
     task = Task()
-    ProjectLink.persist({"ti": task}, CommsMiningHook(), "acme-dev")
+    ProjectLink.persist(OPERATOR, {"ti": task}, CommsMiningHook(), "acme-dev")
     assert task.links == []
 
 
@@ -117,24 +122,61 @@ def test_it_never_fails_a_task(connect: Connect) -> None:
 
     connect(extra=UI)
     hook = CommsMiningHook()
-    ProjectLink.persist({"ti": Broken()}, hook, "acme-dev")
-    ProjectLink.persist({}, hook, "acme-dev")
+    ProjectLink.persist(OPERATOR, {"ti": Broken()}, hook, "acme-dev")
+    ProjectLink.persist(OPERATOR, {}, hook, "acme-dev")
     connect(host="ftp://nowhere")
-    ProjectLink.persist({"ti": Task()}, CommsMiningHook(), "acme-dev")
-    ProjectLink.persist({"ti": Task()}, CommsMiningHook("no_such_connection"), "acme-dev")
+    ProjectLink.persist(OPERATOR, {"ti": Task()}, CommsMiningHook(), "acme-dev")
+    ProjectLink.persist(OPERATOR, {"ti": Task()}, CommsMiningHook("no_such_connection"), "acme-dev")
 
 
-@pytest.mark.parametrize(("stored", "given"), [(PAGE, PAGE), (None, ""), ({"not": "text"}, "")])
-def test_airflow_gets_what_was_written_down(monkeypatch: pytest.MonkeyPatch, stored: object, given: str) -> None:
-    asked = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[Any]]:
+    """What Airflow has stored, and the questions for it."""
+    stored: list[Any] = [None]
+    questions: list[Any] = []
 
     def get_value(*, key: str, ti_key: object) -> object:
-        asked.append((key, ti_key))
-        return stored
+        questions.append((key, ti_key))
+        return stored[0]
 
     monkeypatch.setattr(XCom, "get_value", get_value)
-    assert ProjectLink().get_link(None, ti_key="the key") == given
-    assert asked == [(KEY, "the key")]
+    return stored, questions
+
+
+@pytest.mark.parametrize(("stored", "given"), [(PAGE, PAGE), (None, ""), ("", ""), ({"not": "text"}, "")])
+def test_a_resumed_task_gives_what_another_worker_wrote_down(
+    asked: tuple[list[Any], list[Any]], stored: object, given: str
+) -> None:
+    asked[0][0] = stored
+    assert ProjectLink().get_link(SourceSensor(task_id="wait", **BY_NAME), ti_key="the key") == given
+    assert asked[1] == [(KEY, "the key")]
+
+
+@pytest.mark.parametrize(("extra", "given"), [(UI, PAGE), ({}, "")])
+@pytest.mark.parametrize("make", [GetSourceOperator, SourceSensor, DEFERRED])
+def test_a_worker_that_ran_the_task_knows_and_does_not_ask(
+    connect: Connect, asked: tuple[list[Any], list[Any]], make: Any, extra: dict[str, Any], given: str
+) -> None:
+    tenant = connect(extra=extra)
+    if make is not DEFERRED:
+        tenant.add_source("acme-dev", "inbox")
+    operator = make(task_id="t", **BY_NAME)
+    with contextlib.suppress(TaskDeferred):
+        operator.execute({"ti": Task()})
+    assert ProjectLink().get_link(operator, ti_key="the key") == given
+    assert asked[1] == []
+
+
+@pytest.mark.parametrize("make", [GetSourceOperator, DEFERRED])
+def test_a_task_that_fails_at_once_does_not_ask(
+    connect: Connect, asked: tuple[list[Any], list[Any]], make: Any
+) -> None:
+    connect(host="ftp://nowhere")
+    operator = make(task_id="t", **BY_NAME)
+    with pytest.raises(CommsMiningFailure, match="ftp"):
+        operator.execute({"ti": Task()})
+    assert ProjectLink().get_link(operator, ti_key="the key") == ""
+    assert asked[1] == []
 
 
 def test_a_mapped_task_declares_it_too() -> None:
