@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import selectors
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -161,5 +162,12 @@ def put_there(url: str, count: int) -> None:
     requests.post(f"{url}/_there?{count}", timeout=10)
 
 
+def _loop(latency: float) -> asyncio.AbstractEventLoop:
+    # epoll rounds a wait up to the next millisecond, select does not; it has room for few connections.
+    return asyncio.SelectorEventLoop(selectors.SelectSelector() if latency else None)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(float(sys.argv[1]) if sys.argv[1:] else 0.0))
+    delay = float(sys.argv[1]) if sys.argv[1:] else 0.0
+    with asyncio.Runner(loop_factory=lambda: _loop(delay)) as runner:
+        runner.run(main(delay))
