@@ -75,7 +75,7 @@ def grown(size: int, rounds: int) -> dict[str, float]:
 
 def measure(*, quick: bool = False) -> Answer:
     sizes = (30, 60) if quick else SIZES
-    rounds, inner = (1, 1) if quick else (3, 3)
+    rounds, inner = (1, 1) if quick else (7, 3)
     contenders = {str(size): partial(comparing.fresh, grown, size, inner) for size in sizes}
     found = comparing.interleaved(rounds, contenders)
     base = sizes[0 if quick else 1]
