@@ -2,17 +2,16 @@
 
 CPU time of `plan` for each source, of manifests of 100 to 50,000 sources of which a third is missing, a third differs
 and a third is as it should be. Beside it, for each source, reading the manifest and making `Source` objects of the
-listing's JSON. Each size in fresh processes, in turns. No server takes part.
+listing's JSON. Each is done once in a fresh process, as in a task; the sizes take turns. No server takes part.
 """
 
 from __future__ import annotations
 
 import gc
-import statistics
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_cm.api.models import Source
 from airflow_provider_cm.rollout import Manifest, plan
@@ -30,6 +29,7 @@ STEPS = {
     "manifest": "reading the manifest",
     "sources": "making `Source` objects",
 }
+T = TypeVar("T")
 TARGET = "https://cloud.uipath.com/acme/dev/reinfer_"
 
 
@@ -47,37 +47,30 @@ def listing(size: int) -> list[dict[str, Any]]:
     return there
 
 
-def timed(work: Callable[[], Any], size: int, repeats: int) -> float:
-    """Give microseconds of CPU time a source; garbage of before is not counted."""
+def timed(work: Callable[[], T], size: int) -> tuple[float, T]:
+    """Give microseconds of CPU time a source, and what was made."""
     gc.collect()
     began = time.process_time()
-    for _ in range(repeats):
-        work()
-    return (time.process_time() - began) * 1e6 / size / repeats
+    made = work()
+    return (time.process_time() - began) * 1e6 / size, made
 
 
-def grown(size: int, rounds: int) -> dict[str, float]:
-    """Measure one size; the median of a few rounds."""
-    repeats = max(1, 2_000 // size)
+def grown(size: int) -> dict[str, float]:
+    """Do once what a task does once."""
     there = listing(size)
-    # Made anew each time and kept nowhere, as in a task, where the manifest's text is gone when the plan is made.
-    read = [timed(partial(Manifest.parse, document(size)), size, repeats) for _ in range(rounds)]
-    made = [timed(lambda: [Source.parse(each) for each in there], size, repeats) for _ in range(rounds)]
-    manifest, actual = Manifest.parse(document(size)), [Source.parse(each) for each in there]
-    result = plan(manifest, actual, target=TARGET)
+    # Its text is gone when the plan is made, as in a task.
+    read, manifest = timed(partial(Manifest.parse, document(size)), size)
+    made, actual = timed(lambda: [Source.parse(each) for each in there], size)
+    planned, result = timed(lambda: plan(manifest, actual, target=TARGET), size)
     if result.no_ops not in range(size // 3, size // 3 + 2) or set(result.counts) < {"create", "update"}:
         raise SystemExit(f"this plan is not what was to be measured: {result.summary()}")
-    del result
-    planned = [timed(lambda: plan(manifest, actual, target=TARGET), size, repeats) for _ in range(rounds)]
-    found = {"plan": planned, "manifest": read, "sources": made}
-    return {name: statistics.median(values) for name, values in found.items()}
+    return {"plan": planned, "manifest": read, "sources": made}
 
 
 def measure(*, quick: bool = False) -> Answer:
     sizes = (30, 60) if quick else SIZES
-    rounds, inner = (1, 1) if quick else (7, 3)
-    contenders = {str(size): partial(comparing.fresh, grown, size, inner) for size in sizes}
-    found = comparing.interleaved(rounds, contenders)
+    contenders = {str(size): partial(comparing.fresh, grown, size) for size in sizes}
+    found = comparing.interleaved(1 if quick else 9, contenders)
     base = sizes[0 if quick else 1]
     figures = []
     for name, what in STEPS.items():

@@ -18,6 +18,8 @@ def printable(text: str, limit: int = 500) -> str:
     :param text: what a server, a file or a user said.
     :param limit: characters to keep, 500 by default.
     """
+    if text.isprintable() and len(text) <= limit:
+        return text
     kept = text[: limit + 1]
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
     return shown if len(kept) <= limit else f"{shown[:limit]}... ({len(text)} characters)"

@@ -20,6 +20,7 @@ from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.api.names import check_project, check_source_name
 from airflow_provider_cm.rollout.checks import Judge
 from airflow_provider_cm.rollout.document import read_mapping, read_text
+from airflow_provider_cm.rollout.garbage import uncollected
 from airflow_provider_cm.rollout.mistakes import ManifestError, Path
 from airflow_provider_cm.rollout.patterns import check_pattern
 from airflow_provider_cm.rollout.variables import Filler
@@ -147,6 +148,7 @@ class Manifest(BaseModel):
     sources: tuple[Entry, ...] = Field(description="The sources, each with a name of its own.")
 
     @classmethod
+    @uncollected()
     def parse(
         cls,
         manifest: str | bytes | Mapping[str, Any],
@@ -191,8 +193,7 @@ def _known_fields(path: Path) -> list[str]:
 
 
 def _given(fields: Fields) -> dict[str, Any]:
-    values = {name: getattr(fields, name) for name in fields.model_fields_set}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in vars(fields).items() if value is not None}
 
 
 def _wanted(entry: Entry, defaults: Mapping[str, Any]) -> Wanted:

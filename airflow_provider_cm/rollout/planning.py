@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,16 +10,18 @@ from airflow_provider_cm.api.errors import ProtocolError
 from airflow_provider_cm.api.models import SETTABLE, Source, same_value
 from airflow_provider_cm.api.values import shown
 from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Plan, PlanError, Value
+from airflow_provider_cm.rollout.garbage import uncollected
 from airflow_provider_cm.rollout.patterns import is_name, matcher, matches_anything
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider_cm.rollout.manifest import Manifest, Wanted
 
 _ALLOW_RISKY = "look at the change, and plan again with allow_risky if it is meant"
 
 
+@uncollected()
 def plan(
     manifest: Manifest,
     actual: Iterable[Source],
@@ -51,14 +51,13 @@ def plan(
     known = _index(manifest, actual)
     capitals = {folded: name for name in known if (folded := name.lower()) != name}
     planner = _Planner(manifest.project, allow_risky)
-    with _uncollected():
-        for each in manifest.wanted():
-            source = known.get(each.name)
-            if source is not None:
-                planner.compare(each, source)
-            else:
-                folded = each.name.lower()
-                planner.create(each, folded if folded in known else capitals.get(folded))
+    for each in manifest.wanted():
+        source = known.get(each.name)
+        if source is not None:
+            planner.compare(each, source)
+        else:
+            folded = each.name.lower()
+            planner.create(each, folded if folded in known else capitals.get(folded))
     if prune:
         named = {entry.name for entry in manifest.sources}
         planner.prune(manifest, (source for source in known.values() if source.name not in named), named, max_deletes)
@@ -68,22 +67,6 @@ def plan(
         tuple(sorted(planner.actions, key=lambda action: action.name)),
         planner.no_ops,
     )
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector away from work that makes many objects and no garbage in cycles.
-
-    It would look at all objects of the process each time that a quarter more have survived: a third of the time that
-    planning 50,000 sources takes (benchmarks/growth.py).
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def value_of(source: Source, name: str) -> Value:

@@ -148,7 +148,8 @@ def _parameters(item: Any) -> set[str]:
     """Give the parameters; for a class also those that its constructor hands on to constructors of ours."""
     if not inspect.isclass(item):
         return set(inspect.signature(item).parameters) - {"self", "cls"}
-    found = set(getattr(item, "model_fields", ()))  # of pydantic, whose constructor has no names
+    # Of pydantic, whose constructor has no names, and of a NamedTuple, which has no constructor.
+    found = {*getattr(item, "model_fields", ()), *getattr(item, "_fields", ())}
     for each in item.__mro__:
         if each.__module__.startswith("airflow_provider_cm") and "__init__" in vars(each):
             found |= set(inspect.signature(vars(each)["__init__"]).parameters)
