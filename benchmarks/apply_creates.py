@@ -2,7 +2,7 @@
 
 1,000 creates with 8 workers on a server that answers after 50 ms; the limit is 1,000 x 50 ms / 8. The server, in a
 process of its own, keeps each answer back for so long and counts requests and connections. Beside it, 8 threads that
-send the same PUT requests with a bare `requests.Session` each, judging nothing.
+send the same PUT requests with a bare `requests.Session` each, judging nothing. Each run in a fresh process.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import requests
@@ -69,7 +70,7 @@ def measure(*, quick: bool = False) -> Answer:
     count = 20 if quick else 1000
     with loopback.running(LATENCY) as url:
         found = comparing.interleaved(
-            1 if quick else 3, {"ours": lambda: ours(url, count), "bare": lambda: bare(url, count)}
+            1 if quick else 3, {each.__name__: partial(comparing.fresh, each, url, count) for each in (ours, bare)}
         )
     limit = count * LATENCY / WORKERS
     seconds = {name: Samples([each["seconds"] for each in rounds], "s") for name, rounds in found.items()}

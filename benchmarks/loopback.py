@@ -85,6 +85,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer what is complete."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
         self._read += data
         head, end, rest = self._read.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
@@ -102,7 +104,8 @@ class Connection(asyncio.Protocol):
         lines = [f"HTTP/1.1 {status} X", f"Date: {formatdate(usegmt=True)}", "Content-Type: application/json"]
         answer = "\r\n".join([*lines, "Server-Timing: total;dur=1.0", f"Content-Length: {len(body)}", "", ""])
         if self._latency and not steering:
-            asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer.encode() + body)
+            # Its own work is part of the latency, and does not come on top of it.
+            loop.call_at(arrived + self._latency, self._transport.write, answer.encode() + body)
         else:
             self._transport.write(answer.encode() + body)
 

@@ -56,7 +56,7 @@ class SettledWrite(Generic[T]):
 
     :param session: to send with.
     :param call: the write.
-    :param reread: the read that shows what became of it.
+    :param reread: prepares the read that shows what became of it.
     :param accept: makes the result of a success response; raises :class:`ProtocolError` if that lacks something.
     :param settle: judges what was read after an unknown outcome: gives the result, raises, or gives ``None`` where the
         write is to be repeated. It notes in ``Attempted.last_seen`` what it saw.
@@ -66,7 +66,7 @@ class SettledWrite(Generic[T]):
         self,
         session: ApiSession,
         call: Call,
-        reread: Call,
+        reread: Callable[[], Call],
         accept: Callable[[Outcome, Attempted], T],
         settle: Callable[[Outcome, Attempted], T | None],
     ) -> None:
@@ -113,7 +113,7 @@ class SettledWrite(Generic[T]):
                 raise self._unknown(attempted, error)
 
     def _look(self, attempted: Attempted, cause: CommsMiningError) -> T | None:
-        look = self._session.run(self._reread, attempted.budget)
+        look = self._session.run(self._reread(), attempted.budget)
         try:
             return self._settle(look, attempted)
         except OutcomeUnknownError:

@@ -183,7 +183,7 @@ class SourcesApi:
                 raise OutcomeUnknownError(attempted.last_seen)
             return source
 
-        return SettledWrite(self.session, call, self._by_name(project, name), accept, settle).carry_out()
+        return SettledWrite(self.session, call, lambda: self._by_name(project, name), accept, settle).carry_out()
 
     def update(
         self,
@@ -242,7 +242,7 @@ class SourcesApi:
                 return None
             return source
 
-        return SettledWrite(self.session, call, self._by_name(project, name), accept, settle).carry_out()
+        return SettledWrite(self.session, call, lambda: self._by_name(project, name), accept, settle).carry_out()
 
     def delete(self, source_id: str) -> bool:
         """Delete a source and all its messages, for good. Needs "Sources admin".
@@ -268,7 +268,7 @@ class SourcesApi:
             attempted.last_seen = "the source was still there when it was last read"
             return None
 
-        return SettledWrite(self.session, call, self._by_id(source_id), accept, settle).carry_out()
+        return SettledWrite(self.session, call, lambda: self._by_id(source_id), accept, settle).carry_out()
 
     def _read(self, *segments: str, route: str) -> Call:
         return self.session.prepare("GET", *segments, route=route, permission=_READ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
@@ -130,7 +130,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """``sha256:`` and 64 digits over all that it says: who approves a digest approves this plan and no other."""
-        said = json.dumps(self._said(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        said = self._json(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return f"sha256:{hashlib.sha256(said.encode()).hexdigest()}"
 
     def summary(self) -> str:
@@ -153,7 +153,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON values, with its format version and digest."""
-        return {**self._said(), "digest": self.digest}
+        return {**json.loads(self._json()), "digest": self.digest}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -194,20 +194,19 @@ class Plan:
             )
         return plan
 
-    def _said(self) -> dict[str, Any]:
-        return {
+    def _json(self, **options: Any) -> str:
+        said = {
             "format_version": FORMAT_VERSION,
             "target": self.target,
             "project": self.project,
             "no_ops": self.no_ops,
-            "actions": [_plain(asdict(action)) for action in self.actions],
+            "actions": self.actions,
         }
+        return json.dumps(said, default=_values, **options)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+def _values(item: Action | Change) -> dict[str, Any]:
+    return {each.name: getattr(item, each.name) for each in fields(item)}
 
 
 def _check(plan: Plan) -> None:
