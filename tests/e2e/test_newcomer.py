@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.e2e
 MINUTES = 10
 
 
+@pytest.mark.skipif(find_spec("ensurepip") is None, reason="this Python cannot make environments (python3-venv)")
 def test_a_newcomer_has_a_plan_within_minutes(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     for name in subprocess.run(
