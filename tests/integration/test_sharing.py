@@ -145,7 +145,7 @@ def test_a_late_joiner_whose_condition_holds_does_not_wait_for_the_next_poll(ten
             started = time.monotonic()
             runner.start(source_name="there", poll_interval=4)
             payloads = await runner.ended(1)
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 3
             assert payloads[1]["source"]["name"] == "there"
             assert sent() == []
 

@@ -385,7 +385,7 @@ def test_a_slow_server_does_not_hold_up_other_triggers(
     tenant: TenantHandle, comms_mining_emulator: EmulatorServer
 ) -> None:
     tenant.add_source("acme-dev", "inbox")
-    comms_mining_emulator.configure(latency_ms=400)
+    comms_mining_emulator.configure(latency_ms=1000)
     gaps: list[float] = []
 
     async def watch() -> None:
@@ -400,8 +400,8 @@ def test_a_slow_server_does_not_hold_up_other_triggers(
         watching.cancel()
 
     asyncio.run(both())
-    assert sum(gaps) > 0.3
-    assert max(gaps) < 0.35
+    assert sum(gaps) > 0.9
+    assert max(gaps) < 0.8
 
 
 def test_it_stops_when_the_triggerer_cancels_it(tenant: TenantHandle, sent: Sent) -> None:
