@@ -35,16 +35,17 @@ wrongly, a rival changes the same source at any point of a call, and the setting
 knows are drawn too. Every result is checked against the server's own record of what it did and when:
 
 - what is reported as the state of a source was its state at some moment of the call;
-- a reported conflict, missing source or failure is true in the same sense, and after a failure nothing was carried out;
+- a reported conflict, missing source or failure is true in the same sense, and after a failure nothing of it is there;
 - a source that was there before is never reported as created, and never changed by a create unless the server treats
   PUT as an upsert;
 - after a write whose outcome is in doubt, the source is read before the write is repeated;
 - an outcome is called unknown only when the attempts are spent, or when reading back is refused;
 - no call takes more than its time, or more requests than its policy allows.
 
-One limit: a source that somebody else created less than two seconds before a create whose response was lost, and with
+Two limits. A source that somebody else created less than two seconds before a create whose response was lost, and with
 the same values, cannot be told from that create's own work, since the server's clock is known to the second only.
-Between the calls here the clock moves on by more.
+Between the calls here the clock moves on by more. And a write whose response was lost, and whose work somebody else
+undid before it was read back, looks as if it had never been carried out.
 """
 
 
