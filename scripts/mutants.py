@@ -60,7 +60,11 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-_DELETE = "return SettledWrite(self.session, call, self._by_id(source_id), accept, settle).carry_out()"
+_DELETE = "return SettledWrite(self.session, call, lambda: self._by_id(source_id), accept, settle).carry_out()"
+_PLAIN_HEADER = (
+    "prepared = session.prepare_request(requests.Request(method, url, data=body, headers={**headers, "
+    "**auth(requests.Request('GET', url).prepare()).headers}))"
+)
 
 MUTANTS = [
     Mutant(
@@ -141,13 +145,13 @@ MUTANTS = [
             (f"{API}/transport.py", "session.trust_env = False", "session.trust_env = True"),
             (
                 f"{API}/transport.py",
-                "                    auth=auth,\n",
+                "            prepared = requests.PreparedRequest()\n",
                 "",
             ),
             (
                 f"{API}/transport.py",
-                'headers={"Content-Type": content_type} if body else None,',
-                'headers={**auth(requests.Request("GET", url).prepare()).headers, "Content-Type": content_type},',
+                "prepared.prepare(method, url, headers=headers, data=body, auth=auth)",
+                _PLAIN_HEADER,
             ),
         ),
         (TRANSPORT, "-k", "netrc"),

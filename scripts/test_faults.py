@@ -60,7 +60,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="airflow-provider-cm-faults-") as folder:
         reports = [Path(folder) / f"{number}.json" for number in range(PROCESSES)]
         # A few more examples than needed: hypothesis ends some of them early.
-        examples = args.operations // PROCESSES // STEPS * 11 // 10 + 1
+        examples = args.operations // PROCESSES // STEPS * 12 // 10 + 1
         runs = [start(args.seed + number, examples, report) for number, report in enumerate(reports)]
         failed = [run.wait(timeout=SECONDS) != 0 for run in runs]
         if any(failed):

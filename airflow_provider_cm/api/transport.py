@@ -142,7 +142,7 @@ class Transport:
 
         :param method: HTTP method.
         :param url: absolute URL, encoded.
-        :param auth: adds the credentials; given to each request, since ``.netrc`` would replace a plain header.
+        :param auth: adds the credentials; ``.netrc``, which ``requests`` prefers to a plain header, is not asked.
         :param seconds: time for all of it. Looking up a name is bounded by the system's resolver alone.
         :param body: request body.
         :param content_type: of the body.
