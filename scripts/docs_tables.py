@@ -63,7 +63,7 @@ def raised(path: Path) -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or not node.args:
             continue
         kind, text = node.func.id, _text(node.args[0])
-        named = re.fullmatch(r"[A-Z]\w*(Error|Failure|Retryable|SkipException|SensorTimeout)", kind)
+        named = re.fullmatch(r"[A-Z]\w*(Error|Failure|Retryable|SkipException|SensorTimeout|TaskTimeout)", kind)
         if named and kind not in NO_MESSAGES and re.search("[a-z]", text.replace(PLACEHOLDER, "")):
             yield kind, text
 

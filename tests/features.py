@@ -37,10 +37,10 @@ FEATURES = {
         "person reads the plan, and gives its digest to the second (`approved_digest`).",
     ),
     "resumed sensors": Feature(
-        "`never_fail` of a deferred `SourceSensor`, and `soft_fail` when Airflow's own time-out ends its wait",
+        "`soft_fail` and `never_fail` of a deferred `SourceSensor` when Airflow's own time-out ends its wait",
         "3.1",
-        "Airflow does not ask for them when a deferred sensor is resumed: the task fails. `soft_fail` does cover the "
-        "sensor's own time-out and the trigger's errors.",
+        "Airflow does not ask for them then: the task fails. They do cover the sensor's own time-out, which comes "
+        "first as long as a triggerer runs, and the trigger's errors.",
     ),
     "alias events": Feature(
         "Lists and objects in the `extra` of the events that an `AssetAlias` is given",
@@ -72,6 +72,11 @@ FEATURES = {
         "A triggerer that is restarted does not report again what a watched asset's event has told",
         "3.3",
         "Triggers have no store: after a restart of the triggerer, the state that is found counts as the first.",
+    ),
+    "one timeout for all tries": Feature(
+        "A retry of a deferred `SourceSensor` does not begin its `timeout` anew",
+        "3.3",
+        "A task has no store that outlasts its try: each one has the whole `timeout`.",
     ),
     "retry policies": Feature(
         "`CommsMiningRetryPolicy` (waits for as long as the server's `Retry-After` says)",

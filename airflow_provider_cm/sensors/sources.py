@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
@@ -15,7 +24,7 @@ from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetrya
 from airflow_provider_cm.links import ProjectLink
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from airflow.sdk import BaseOperatorLink
 
@@ -29,7 +38,9 @@ class SourceSensor(BaseSensorOperator):
 
     It looks once before it waits, so that a wait that is over already costs one request and no deferral. With
     ``deferrable=True`` the triggerer waits, and no worker slot is held. ``timeout``, ``poke_interval``, ``mode``,
-    ``soft_fail`` and ``never_fail`` are those of every sensor.
+    ``soft_fail`` and ``never_fail`` are those of every sensor. Deferred, ``timeout`` is that of all tries together (with
+    Airflow 3.3 and later), and ``execution_timeout`` counts the deferral, as Airflow documents; it ignores
+    ``silent_fail``, ``exponential_backoff`` and ``max_wait``.
 
     :param project: the project, with ``source_name``. (templated)
     :param source_name: the source's name. (templated)
@@ -112,20 +123,23 @@ class SourceSensor(BaseSensorOperator):
         self.project_url = ""
         if not self.deferrable:
             return self._ended(context, super().execute(context))
-        condition = self._condition()
-        with task_errors():
-            # What only the trigger uses is judged before the wait begins.
-            values.seconds(self.poke_interval, "poke_interval")
-            values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
-        look = self._first_look(condition, context)
+        began = datetime.now(UTC)
+        with self._skipped_if_asked():
+            condition = self._condition()
+            with task_errors():
+                # What only the trigger uses is judged before the wait begins.
+                values.seconds(self.poke_interval, "poke_interval")
+                values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
+            look = self._first_look(condition, context)
         if look is not None and look.met:
             return self._ended(context, look.facts)
-        seconds, now = float(self.timeout), datetime.now(UTC)
+        looked_at = datetime.now(UTC)
+        deadline = self._waiting_since(context, began) + timedelta(seconds=float(self.timeout))
         self.defer(
-            trigger=self._trigger(condition, now, now + timedelta(seconds=seconds)),
+            trigger=self._trigger(condition, began, looked_at, deadline),
             method_name="execute_complete",
-            # The trigger keeps the deadline itself; Airflow's own time-out is there in case that no triggerer runs.
-            timeout=timedelta(seconds=seconds + 2 * float(self.poke_interval) + 60),
+            # The trigger keeps the deadlines itself; Airflow's own time-out is there in case that no triggerer runs.
+            timeout=max(deadline - looked_at, timedelta(0)) + timedelta(seconds=2 * float(self.poke_interval) + 60),
         )
         raise AssertionError("defer raises")
 
@@ -135,20 +149,25 @@ class SourceSensor(BaseSensorOperator):
         :param context: the task's context.
         :param event: payload of the :class:`SourceTrigger`'s event.
         :raises AirflowSensorTimeout: when the wait was not over in time.
+        :raises AirflowTaskTimeout: when the task's ``execution_timeout`` was over before.
         :raises CommsMiningFailure: when polling met an error that waiting does not mend.
         :raises CommsMiningRetryable: when polling kept failing.
         """
+        from airflow_provider_cm.triggers.events import error_from_json
+
         payload = event if isinstance(event, Mapping) else {}
         status, message = payload.get("status"), payload.get("message")
         if status == "success" and "source" in payload:
             return self._ended(context, payload["source"])
-        if status == "timeout" and message:
-            raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
-        if status == "error" and message and isinstance(payload.get("retryable"), bool):
-            if payload["retryable"]:
-                raise CommsMiningRetryable(message, retry_after=payload.get("retry_after"))
-            raise CommsMiningFailure(message)
-        raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
+        with self._skipped_if_asked(), task_errors():
+            if status == "timeout" and message and payload.get("over") == "timeout":
+                raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
+            if status == "timeout" and message and payload.get("over") == "execution_timeout":
+                raise AirflowTaskTimeout(f"The task's execution_timeout is over: {message}")
+            error = error_from_json(payload.get("error"))
+            if status == "error" and error is not None:
+                raise error
+            raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
 
     def _condition(self) -> Condition:
         from airflow_provider_cm.triggers.condition import Condition
@@ -201,6 +220,45 @@ class SourceSensor(BaseSensorOperator):
             self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
             return None
 
+    @contextmanager
+    def _skipped_if_asked(self) -> Iterator[None]:
+        """Skip the task as ``soft_fail`` and ``never_fail`` say, and log why.
+
+        Airflow itself does so for a poke and, from 3.1 on and without the reason, for a resumed sensor.
+        """
+        covered: tuple[type[BaseException], ...] = (AirflowException, AirflowTaskTimeout) if self.soft_fail else ()
+        if self.never_fail:
+            covered = (Exception, AirflowTaskTimeout)
+        try:
+            yield
+        except covered as error:
+            asked = "soft_fail" if self.soft_fail else "never_fail"
+            # Of what is raised neither by Airflow nor here, nobody knows what its text holds.
+            told = error if isinstance(error, (AirflowException, AirflowTaskTimeout)) else type(error).__name__
+            self.log.warning("The task is skipped, since %s is set: %s", asked, told)
+            raise AirflowSkipException(f"{asked} is set, and the wait failed") from error
+
+    def _waiting_since(self, context: Any, began: datetime) -> datetime:
+        """Tell when the first try began to wait, since a retry does not begin ``timeout`` anew.
+
+        So Airflow has it for sensors that it reschedules. Below 3.3, a deferred one could keep that nowhere.
+        """
+        from airflow_provider_cm.api.models import parse_timestamp
+
+        store = context.get("task_state_store")
+        if store is None or not self.retries:
+            return began
+        # As Airflow counts first tries: clearing a task adds to max_tries, so what is cleared begins anew.
+        key = f"comms_mining_waiting_since_try_{context['ti'].max_tries - self.retries + 1}"
+        try:
+            kept = parse_timestamp(store.get(key))
+            if kept is None:
+                store.set(key, began.isoformat())
+        except Exception as error:  # noqa: BLE001  # the wait itself does not need it
+            self.log.warning("When this wait began is kept nowhere for a retry: %s", type(error).__name__)
+            return began
+        return kept or began
+
     def _ended(self, context: Any, facts: Any) -> Any:
         """Tell the task's outlets what the wait ended with, and return it."""
         if self.outlets and isinstance(facts, dict):
@@ -211,10 +269,10 @@ class SourceSensor(BaseSensorOperator):
                     write_outlet_events(self, context, self.hook, facts, [(facts["project"], facts["source_name"], {})])
         return facts
 
-    def _trigger(self, condition: Condition, looked_at: datetime, deadline: datetime) -> SourceTrigger:
+    def _trigger(self, condition: Condition, began: datetime, looked_at: datetime, deadline: datetime) -> SourceTrigger:
         from airflow_provider_cm.triggers.sources import SourceTrigger
 
-        after = condition.updated_after
+        after, limit = condition.updated_after, self.execution_timeout
         return SourceTrigger(
             comms_mining_conn_id=self.comms_mining_conn_id,
             project=condition.address.project or None,
@@ -226,6 +284,8 @@ class SourceSensor(BaseSensorOperator):
             match=dict(condition.match) or None,
             poll_interval=float(self.poke_interval),
             deadline=deadline.isoformat(),
+            # Airflow counts the time of a deferral too, its documents say, but Airflow 3 does not do it.
+            execution_deadline=None if limit is None else (began + limit).isoformat(),
             max_consecutive_failures=self.max_consecutive_failures,
             looked_at=looked_at.isoformat(),
             end_from_trigger=self.end_from_trigger,

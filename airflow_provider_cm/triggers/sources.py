@@ -31,6 +31,7 @@ class _Wait(NamedTuple):
     condition: Condition
     interval: float
     deadline: datetime | None
+    execution_deadline: datetime | None
     looked_at: datetime | None
     budget: int
 
@@ -49,8 +50,9 @@ class SourceTrigger(BaseEventTrigger):
 
     A poll that fails is tolerated, a refused token, a missing permission and a missing project included (tokens get
     replaced, new projects appear late), until ``max_consecutive_failures`` polls in a row have failed; what cannot
-    change ends the wait at once. The event's payload has ``status``: ``success`` with ``source``, ``timeout``, or
-    ``error`` with ``message``, ``retryable`` and ``retry_after``.
+    change ends the wait at once. The event's payload has ``status``: ``success`` with ``source``; ``timeout`` with
+    ``message``, and which of the sensor's arguments said so, ``timeout`` or ``execution_timeout``, as ``over``; or
+    ``error`` with ``message``, ``retryable``, and the ``error`` as JSON.
 
     In an ``AssetWatcher`` it goes on for ever, with one event each time that the condition has become true, or true of
     another source or change; the state that it finds first is no event, and failed polls only log. The payload has
@@ -68,6 +70,7 @@ class SourceTrigger(BaseEventTrigger):
     :param match: values that the source must have, by field.
     :param poll_interval: seconds between two polls, 30 by default.
     :param deadline: when to give up, in ISO 8601; never by default.
+    :param execution_deadline: when the task's ``execution_timeout`` is over, in ISO 8601; never by default.
     :param max_consecutive_failures: failed polls in a row that end the wait, 5 by default.
     :param looked_at: the moment in ISO 8601 when whoever defers had looked; what was seen before then does not count.
     :param end_from_trigger: end the task with the trigger's event, without a worker.
@@ -93,6 +96,7 @@ class SourceTrigger(BaseEventTrigger):
         match: Mapping[str, Any] | None = None,
         poll_interval: float = 30.0,
         deadline: str | None = None,
+        execution_deadline: str | None = None,
         max_consecutive_failures: int = 5,
         looked_at: str | None = None,
         end_from_trigger: bool = False,
@@ -108,6 +112,7 @@ class SourceTrigger(BaseEventTrigger):
         self.match = match
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.execution_deadline = execution_deadline
         self.max_consecutive_failures = max_consecutive_failures
         self.looked_at = looked_at
         self.end_from_trigger = end_from_trigger
@@ -127,6 +132,7 @@ class SourceTrigger(BaseEventTrigger):
                 "match": self.match,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
+                "execution_deadline": self.execution_deadline,
                 "max_consecutive_failures": self.max_consecutive_failures,
                 "looked_at": self.looked_at,
                 "end_from_trigger": self.end_from_trigger,
@@ -214,6 +220,7 @@ class SourceTrigger(BaseEventTrigger):
             condition,
             values.seconds(self.poll_interval, "poll_interval"),
             _moment(self.deadline, "deadline"),
+            _moment(self.execution_deadline, "execution_deadline"),
             _moment(self.looked_at, "looked_at"),
             values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1),
         )
@@ -267,12 +274,14 @@ class SourceTrigger(BaseEventTrigger):
                 )
 
     async def _wait(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
-        left = None if wait.deadline is None else (wait.deadline - datetime.now(UTC)).total_seconds()
+        ends = [(wait.deadline, "timeout"), (wait.execution_deadline, "execution_timeout")]
+        end, over = min(((end, over) for end, over in ends if end is not None), default=(None, ""))
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(None if end is None else (end - datetime.now(UTC)).total_seconds()):
                 return await self._first_event(items, wait)
         except TimeoutError:
-            return TriggerEvent({"status": "timeout", "message": f"{wait.condition.address}: {self.until} not in time"})
+            message = f"{wait.condition.address}: {self.until} not in time"
+            return TriggerEvent({"status": "timeout", "over": over, "message": message})
 
     async def _first_event(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
         from airflow_provider_cm.triggers.condition import may_pass
@@ -316,9 +325,11 @@ class SourceTrigger(BaseEventTrigger):
         return TriggerEvent({"status": "success", "source": look.facts})
 
     def _failed(self, error: CommsMiningError) -> TriggerEvent:
+        from airflow_provider_cm.triggers.events import error_to_json
+
         retryable = isinstance(airflow_error(error), CommsMiningRetryable)
-        payload = {"status": "error", "message": str(error), "retryable": retryable, "retry_after": error.retry_after}
-        return TriggerEvent(payload)
+        told = error_to_json(error)
+        return TriggerEvent({"status": "error", "message": str(error), "retryable": retryable, "error": told})
 
 
 async def _with(

@@ -34,7 +34,7 @@ PROD = "/acme/prod/reinfer_"
 PARALLELISM = 6
 PROJECT_PAGES = "https://pages.example.com/acme/dev/reinfer_"
 # Each scenario has a project of its own, whose requests can be counted.
-PROJECTS = ("fan-in", "alone", "late", "expiring", "replaced", "satisfied", "two", "restart", "watched")
+PROJECTS = ("fan-in", "alone", "late", "expiring", "replaced", "satisfied", "two", "patience", "restart", "watched")
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 

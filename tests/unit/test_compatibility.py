@@ -16,10 +16,13 @@ import pytest
 from airflow.models.taskinstance import TaskInstance
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 from airflow.providers_manager import ProvidersManager
+from airflow.sdk.execution_time import context
 from airflow.triggers import base
 
+from airflow_provider_cm.api import TransportError
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 from airflow_provider_cm.sensors.sources import SourceSensor
+from airflow_provider_cm.triggers.events import error_to_json
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import AIRFLOW, FEATURES, has, table
 
@@ -52,13 +55,10 @@ def resumed_sensor_is_skipped(option: str, method: str, **kwargs: Any) -> bool:
 
 
 def resumed_sensors() -> bool:
-    event = {"status": "error", "message": "x", "retryable": True}
-    seen = {
-        resumed_sensor_is_skipped("never_fail", "execute_complete", event=event),
-        resumed_sensor_is_skipped("soft_fail", "__fail__", error="Trigger timeout", traceback=None),
-    }
-    assert resumed_sensor_is_skipped("soft_fail", "execute_complete", event=event), "soft_fail covers it everywhere"
-    (told,) = seen  # both, or neither
+    options, event = ("soft_fail", "never_fail"), {"status": "error", "error": error_to_json(TransportError("x"))}
+    assert all(resumed_sensor_is_skipped(option, "execute_complete", event=event) for option in options)
+    error = {"error": "Trigger timeout", "traceback": None}
+    (told,) = {resumed_sensor_is_skipped(option, "__fail__", **error) for option in options}  # both, or neither
     return told
 
 
@@ -92,6 +92,11 @@ def asset_cursor() -> bool:
     return hasattr(SourceTrigger(comms_mining_conn_id="c", source_id="18ba5ce699f8da1f"), "asset_state_store")
 
 
+def one_timeout() -> bool:
+    # A context has the key from then on; tests/e2e/test_patience.py has a real one.
+    return hasattr(context, "TaskStateStoreAccessor")
+
+
 def alias_events() -> bool:
     # 3.0 hashes the extra's values where it registers the events; tests/integration/test_assets.py registers some.
     return 'frozenset(event["extra"]' not in inspect.getsource(TaskInstance.register_asset_changes_in_db)
@@ -106,6 +111,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "command line": command_line,
     "shared polling": shared_polling,
     "asset cursor": asset_cursor,
+    "one timeout for all tries": one_timeout,
     "retry policies": lambda: imports("airflow_provider_cm.policies"),
     "test on a worker": lambda: imports("airflow.sdk.execution_time.connection_test_supervisor"),
 }

@@ -19,22 +19,31 @@ from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     Asset,
     TaskDeferred,
 )
 
 from airflow_provider_cm.api import (
+    ApiError,
     AuthenticationError,
     CommsMiningError,
     ConfigurationError,
+    ConflictError,
     NotShownError,
     PermissionDeniedError,
     ProtocolError,
+    RateLimitedError,
     ServerError,
+    TokenError,
+    TransportError,
 )
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
+from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+from airflow_provider_cm.rollout import ManifestError
 from airflow_provider_cm.sensors import sources as module
 from airflow_provider_cm.sensors.sources import SourceSensor
+from airflow_provider_cm.triggers.events import error_to_json
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import needs
 from tests.unit.api.server import Server, error, html, ok
@@ -402,6 +411,7 @@ def test_a_deferral_carries_the_whole_wait_as_json(tenant: TenantHandle, sent: S
     deadline = datetime.fromisoformat(kwargs.pop("deadline"))
     assert before + timedelta(hours=1) <= deadline <= after + timedelta(hours=1)
     assert before <= datetime.fromisoformat(kwargs.pop("looked_at")) <= after
+    assert kwargs.pop("execution_deadline") is None
     assert kwargs == {
         "comms_mining_conn_id": "comms_mining_default",
         "project": "acme-dev",
@@ -456,11 +466,43 @@ def test_the_events_of_the_trigger_end_the_task() -> None:
     assert task.execute_complete({}, {"status": "success", "source": source}) == source
     assert task.execute_complete({}, {"status": "success", "source": None}) is None
     with pytest.raises(AirflowSensorTimeout, match="not in time"):
-        task.execute_complete({}, {"status": "timeout", "message": "not in time"})
-    with pytest.raises(CommsMiningRetryable, match=r"^it says so$"):
-        task.execute_complete({}, {"status": "error", "message": "it says so", "retryable": True})
-    with pytest.raises(CommsMiningFailure, match=r"^it says so$"):
-        task.execute_complete({}, {"status": "error", "message": "it says so", "retryable": False})
+        task.execute_complete({}, {"status": "timeout", "over": "timeout", "message": "not in time"})
+    with pytest.raises(AirflowTaskTimeout, match="not in time"):
+        task.execute_complete({}, {"status": "timeout", "over": "execution_timeout", "message": "not in time"})
+
+
+@pytest.mark.parametrize(
+    ("cause", "failure"),
+    [
+        (ServerError("no", method="GET", path=PATH, status=503, attempts=1, retry_after=7.0), CommsMiningRetryable),
+        (RateLimitedError("no", status=429, api_message="slowly", platform_ms=3.5), CommsMiningRetryable),
+        (TransportError("no response"), CommsMiningRetryable),
+        (AuthenticationError("no", status=401), CommsMiningRetryable),
+        (TokenError("no", error="invalid_client"), CommsMiningRetryable),
+        (TokenError("no", error="invalid_scope"), CommsMiningFailure),
+        (PermissionDeniedError("no", status=403), CommsMiningFailure),
+        (ApiError("no", status=425, transient=True), CommsMiningRetryable),
+        (ProtocolError("a page", status=503, transient=True), CommsMiningRetryable),
+        (ProtocolError("a page", status=200), CommsMiningFailure),
+        (ConflictError("no", status=409), CommsMiningFailure),
+        (ConfigurationError("until: 'gone'"), CommsMiningFailure),
+        (ManifestError([]), CommsMiningFailure),
+    ],
+)
+def test_the_error_of_the_trigger_is_raised_as_what_it_was(cause: CommsMiningError, failure: type[Exception]) -> None:
+    """Callbacks and policies look at the cause, whether the task waited here or in the triggerer."""
+    event = json.loads(json.dumps({"status": "error", "message": str(cause), "error": error_to_json(cause)}))
+    with pytest.raises(failure) as info:
+        sensor(**BY_NAME).execute_complete({}, event)
+    assert type(info.value) is failure
+    assert str(info.value) == str(cause)
+    assert getattr(info.value, "retry_after", None) == (cause.retry_after if failure is CommsMiningRetryable else None)
+    told = info.value.__cause__
+    assert isinstance(told, CommsMiningError)
+    assert type(told) is type(cause) or isinstance(cause, ManifestError)
+    facts = ("method", "path", "status", "api_message", "attempts", "platform_ms", "retry_after", "transient")
+    assert [getattr(told, name) for name in facts] == [getattr(cause, name) for name in facts]
+    assert getattr(told, "error", None) == getattr(cause, "error", None)
 
 
 @pytest.mark.parametrize(
@@ -473,9 +515,14 @@ def test_the_events_of_the_trigger_end_the_task() -> None:
         {"status": "done"},
         {"status": "success"},
         {"status": "timeout"},
+        {"status": "timeout", "message": "x"},
+        {"status": "timeout", "message": "x", "over": "patience"},
         {"status": "error"},
         {"status": "error", "message": "x"},
-        {"status": "error", "message": "x", "retryable": "yes"},
+        {"status": "error", "error": "x"},
+        {"status": "error", "error": {"type": "ServerError"}},
+        {"status": "error", "error": {"type": "SystemExit", "message": "x"}},
+        {"status": "error", "error": {"type": "ApiError", "message": "x", "a": "b"}},
     ],
 )
 def test_an_event_that_is_not_the_triggers_fails_loudly(event: Any) -> None:
@@ -497,12 +544,126 @@ def test_soft_fail_covers_airflows_own_time_out() -> None:
         sensor(**BY_NAME, soft_fail=True).resume_execution("__fail__", kwargs, {})
 
 
-@pytest.mark.parametrize("option", ["soft_fail", pytest.param("never_fail", marks=needs("resumed sensors"))])
-@pytest.mark.parametrize("retryable", [True, False])
-def test_soft_fail_and_never_fail_cover_errors_of_the_trigger(option: str, retryable: bool) -> None:
-    event = {"status": "error", "message": "x", "retryable": retryable}
+@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ({"status": "error", "error": error_to_json(ServerError("busy", status=503))}, "busy"),
+        ({"status": "error", "error": error_to_json(PermissionDeniedError("no", status=403))}, "no"),
+        ({"status": "timeout", "over": "timeout", "message": "late"}, "Sensor has timed out: late"),
+        ({"status": "timeout", "over": "execution_timeout", "message": "late"}, "execution_timeout is over: late"),
+    ],
+)
+def test_soft_fail_and_never_fail_cover_every_bad_end_in_the_triggerer(
+    option: str, event: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(AirflowSkipException):
         sensor(**BY_NAME, **{option: True}).resume_execution("execute_complete", {"event": event}, {})
+    # Airflow itself does not log why.
+    (line,) = [line for line in "".join(capfd.readouterr()).splitlines() if "The task is skipped" in line]
+    assert f"The task is skipped, since {option} is set: " in line
+    assert told in line
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("answer", [error(400, "no"), None], ids=["refused", "bad input"])
+def test_soft_fail_and_never_fail_cover_a_first_look_whether_it_would_defer_or_not(
+    connect: Connect, option: str, deferrable: bool, answer: Any
+) -> None:
+    with Server([answer] if answer else []) as server:
+        connect(host=server.url)
+        arguments = {**BY_NAME, option: True, "deferrable": deferrable} | ({} if answer else {"until": "gone"})
+        with pytest.raises(AirflowSkipException):
+            sensor(**arguments).execute({})
+
+
+def test_never_fail_covers_a_secrets_backend_that_raises_anything(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("the vault's address is s3cr3t")
+
+    monkeypatch.setattr(CommsMiningHook, "get_connection", broken)
+    with pytest.raises(AirflowSkipException):
+        sensor(**BY_NAME, never_fail=True, deferrable=True).execute({})
+    logged = "".join(capfd.readouterr())
+    assert "since never_fail is set: RuntimeError" in logged
+    assert "s3cr3t" not in logged
+    with pytest.raises(RuntimeError):
+        sensor(**BY_NAME, soft_fail=True, deferrable=True).execute({})
+
+
+# Deadlines
+
+
+def test_execution_timeout_counts_the_deferral_too(tenant: TenantHandle) -> None:
+    """As Airflow documents it; Airflow 3 itself counts a deferred task's time in the worker only."""
+    task = sensor(**BY_NAME, deferrable=True, timeout=60, execution_timeout=timedelta(seconds=0.3))
+    with pytest.raises(TaskDeferred) as info:
+        task.execute({})
+    event = finish(info.value)
+    with pytest.raises(AirflowTaskTimeout, match="source acme-dev/inbox: exists not in time"):
+        task.resume_execution(info.value.method_name, {"event": event}, {})
+
+
+class Store(dict[str, Any]):
+    """Stands for Airflow's store of a task's state; tests/e2e/test_patience.py has the real one."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+def deadline_of(store: Store | None, **arguments: Any) -> datetime:
+    """Tell until when a try waits, which is the first of a task, or one after it was cleared (``max_tries`` grows)."""
+    max_tries = arguments.pop("max_tries", 2)
+    context: Any = {"ti": Mock(max_tries=max_tries)} | ({} if store is None else {"task_state_store": store})
+    with pytest.raises(TaskDeferred) as info:
+        sensor(**{**BY_NAME, "timeout": 60, "retries": 2, **arguments}, deferrable=True).execute(context)
+    deadline = trigger_of(info.value).deadline
+    assert deadline is not None
+    return datetime.fromisoformat(deadline)
+
+
+def test_a_retry_does_not_begin_the_timeout_anew(tenant: TenantHandle) -> None:
+    store = Store()
+    first = deadline_of(store)
+    assert deadline_of(store) == first
+    # Its author may change the DAG meanwhile.
+    assert deadline_of(store, timeout=90) == first + timedelta(seconds=30)
+    # But a task that is cleared begins anew, and its own retries go on with that.
+    cleared = deadline_of(store, max_tries=4)
+    assert cleared > first
+    assert deadline_of(store, max_tries=4) == cleared
+
+
+def test_a_wait_whose_time_was_over_between_two_tries_looks_once_more(tenant: TenantHandle) -> None:
+    store = Store()
+    assert deadline_of(store, timeout=0.01) < datetime.now(UTC) + timedelta(seconds=0.01)
+    task = sensor(**BY_NAME, timeout=0.01, retries=2, deferrable=True)
+    with pytest.raises(TaskDeferred) as info:
+        task.execute({"ti": Mock(max_tries=2), "task_state_store": store})
+    assert info.value.timeout is not None
+    assert info.value.timeout > timedelta(0)
+    assert finish(info.value)["over"] == "timeout"
+    held = tenant.add_source("acme-dev", "inbox")
+    assert task.execute({"ti": Mock(max_tries=2), "task_state_store": store}) == held
+
+
+@pytest.mark.parametrize(("store", "retries"), [(None, 2), (Store(), 0)], ids=["below Airflow 3.3", "no retries"])
+def test_without_a_store_or_retries_nothing_is_kept(tenant: TenantHandle, store: Store | None, retries: int) -> None:
+    first = deadline_of(store, retries=retries)
+    assert deadline_of(store, retries=retries) > first
+    assert not store
+
+
+def test_a_store_that_is_away_does_not_end_the_wait(tenant: TenantHandle, capfd: pytest.CaptureFixture[str]) -> None:
+    class Away(Store):
+        def get(self, key: str, default: Any = None) -> Any:
+            raise RuntimeError("away")
+
+    assert deadline_of(Away()) > datetime.now(UTC)
+    assert "When this wait began is kept nowhere for a retry: RuntimeError" in "".join(capfd.readouterr())
 
 
 # What DAG authors rely on

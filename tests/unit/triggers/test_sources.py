@@ -82,6 +82,7 @@ def test_it_survives_a_restart_of_the_triggerer_unchanged() -> None:
         "match": {"title": "x", "sensitive_properties": ["a"]},
         "poll_interval": 7.5,
         "deadline": "2026-11-22T02:00:00+00:00",
+        "execution_deadline": "2026-11-22T01:30:00+00:00",
         "max_consecutive_failures": 3,
         "looked_at": "2026-11-22T01:59:00+00:00",
         "end_from_trigger": True,
@@ -201,8 +202,19 @@ def test_the_deadline_ends_the_wait(tenant: TenantHandle, sent: Sent) -> None:
     started = time.monotonic()
     payload = wait(poll_interval=30, deadline=soon(0.2))
     assert 0.15 < time.monotonic() - started < 2
-    assert payload == {"status": "timeout", "message": "source acme-dev/inbox: exists not in time"}
+    assert payload == {"status": "timeout", "over": "timeout", "message": "source acme-dev/inbox: exists not in time"}
     assert len(sent()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("deadline", "execution_deadline", "over"),
+    [(0.2, 30, "timeout"), (30, 0.2, "execution_timeout"), (None, 0.2, "execution_timeout"), (-5, -4, "timeout")],
+)
+def test_the_earlier_of_two_deadlines_ends_the_wait(
+    tenant: TenantHandle, deadline: float | None, execution_deadline: float, over: str
+) -> None:
+    limits = {"deadline": None if deadline is None else soon(deadline), "execution_deadline": soon(execution_deadline)}
+    assert wait(**limits)["over"] == over
 
 
 def test_a_deadline_that_passed_while_the_triggerer_was_down_is_kept(tenant: TenantHandle, sent: Sent) -> None:
@@ -282,6 +294,7 @@ def test_what_cannot_change_ends_the_wait_at_once(connect: Connect, answer: Answ
         ({"until": "updated"}, "updated_after: until='updated' needs it"),
         ({"source_name": "a/b"}, "source_name: 'a/b' is not allowed"),
         ({"deadline": "soon"}, "deadline: 'soon' is not a moment in ISO 8601"),
+        ({"execution_deadline": "soon"}, "execution_deadline: 'soon' is not a moment in ISO 8601"),
         ({"looked_at": "now"}, "looked_at: 'now' is not a moment in ISO 8601"),
         ({"poll_interval": 0}, "poll_interval: 0 is not a number of seconds above 0"),
         ({"max_consecutive_failures": 0}, "max_consecutive_failures: 0 is not a whole number of 1 or more"),
