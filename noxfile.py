@@ -83,7 +83,7 @@ class Cell:
         session.env["PYTHONDONTWRITEBYTECODE"] = None
         started = time.monotonic()
         report = folder / "report.xml"
-        tests = session.posargs or ["-m", "not e2e"]
+        tests = session.posargs or ["-m", "not e2e or every_airflow"]
         # A test that hangs ends the run, with the stack of each thread.
         bounded = ("-o", "faulthandler_timeout=900", "-o", "faulthandler_exit_on_timeout=true")
         quiet = ("-q", "-p", "no:cacheprovider", "--show-capture=no")

@@ -38,9 +38,9 @@ class SourceSensor(BaseSensorOperator):
 
     It looks once before it waits, so that a wait that is over already costs one request and no deferral. With
     ``deferrable=True`` the triggerer waits, and no worker slot is held. ``timeout``, ``poke_interval``, ``mode``,
-    ``soft_fail`` and ``never_fail`` are those of every sensor. Deferred, ``timeout`` is that of all tries together (with
-    Airflow 3.3 and later), and ``execution_timeout`` counts the deferral, as Airflow documents; it ignores
-    ``silent_fail``, ``exponential_backoff`` and ``max_wait``.
+    ``soft_fail`` and ``never_fail`` are those of every sensor. Deferred, ``timeout`` is that of all tries together
+    (from Airflow 3.3 on) and ``execution_timeout`` counts the deferral, as Airflow documents; ``silent_fail``,
+    ``exponential_backoff`` and ``max_wait`` have no effect.
 
     :param project: the project, with ``source_name``. (templated)
     :param source_name: the source's name. (templated)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
+
+from asgiref.sync import sync_to_async
 
 from airflow_provider_cm.api.errors import CommsMiningError
 
@@ -88,48 +89,64 @@ class PollLoop:
         return pause
 
     async def _poll(self) -> Snapshot | Failure:
-        asked_at = datetime.now(UTC)
         try:
-            while True:
-                if self._hook is None:
-                    # Kept in no variable, which a traceback might show.
-                    self._hook = await _in_thread(_make_hook, await self._connection())
-                seen = await _in_thread(_read, self._hook, self._reader)
-                if seen is not None:
-                    return Snapshot(asked_at, seen)
-                await asyncio.sleep(self._interval)
-                asked_at = datetime.now(UTC)
+            return await self._look()
         except CommsMiningError as error:
-            self._hook = None
-            await _in_thread(_count_poll, error)
-            return Failure(error)
+            failure = error
         except Exception as error:  # noqa: BLE001  # raising would end every wait that shares this loop
-            self._hook = None
             _log.exception("A poll failed in an unexpected way")
-            return Failure(CommsMiningError(f"the poll failed: {type(error).__name__}", transient=True))
+            failure = CommsMiningError(f"the poll failed: {type(error).__name__}", transient=True)
+        self._hook = None
+        await _in_thread(_count_poll, failure)
+        return Failure(failure)
+
+    async def _look(self) -> Snapshot:
+        while True:
+            asked_at = datetime.now(UTC)
+            if self._hook is None:
+                self._hook = await _in_thread(_make_hook, _Sealed(await self._connection()))
+            seen = await _in_thread(_read, self._hook, self._reader)
+            if seen is not None:
+                return Snapshot(asked_at, seen)
+            await asyncio.sleep(self._interval)
 
     async def _connection(self) -> ConnectionLike:
         # Imported here, since DAG parsing must not pay for it.
         from airflow.providers.common.compat.connection import get_async_connection
 
         try:
-            return await get_async_connection(self._conn_id)
+            return await asyncio.shield(get_async_connection(self._conn_id))  # as in _in_thread
         except Exception as error:  # a secrets backend may raise anything, and may be back soon
             raise CommsMiningError(
                 f"connection '{self._conn_id}' could not be read: {type(error).__name__}", transient=True
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """Keeps a connection out of the variables that a traceback might show.
+
+    :param connection: an Airflow connection.
+    """
+
+    connection: ConnectionLike = field(repr=False)
+
+
 async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
-    context = contextvars.copy_context()  # where Airflow keeps which log a line belongs to
-    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(function, *arguments))
+    """Run in a thread from where Airflow can be talked to, as it is when a token is to be masked in logs.
+
+    Below Airflow 3.3, what a thread says to the triggerer's supervisor must go through the loop, which only a thread of
+    asgiref's knows; and must not be cancelled between question and answer. Otherwise the next one to ask gets a wrong
+    answer, and the triggerer dies.
+    """
+    return await asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=_threads)(*arguments))
 
 
-def _make_hook(connection: ConnectionLike) -> CommsMiningHook:
+def _make_hook(sealed: _Sealed) -> CommsMiningHook:
     # Imported in the thread too: it takes longer than the event loop of all triggers should be held up.
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
-    return CommsMiningHook.from_connection(connection, max_attempts=1)
+    return CommsMiningHook.from_connection(sealed.connection, max_attempts=1)
 
 
 def _read(hook: CommsMiningHook, reader: Reader) -> Seen | None:

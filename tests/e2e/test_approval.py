@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import PROD, TENANT
+from tests.features import needs
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
     from tests.e2e.conftest import RealAirflow
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, needs("approvals")]
 
 DAG = "example_dev_to_prod"
 READING_SECONDS = 8

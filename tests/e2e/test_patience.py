@@ -9,12 +9,13 @@ import pytest
 
 from tests.e2e.conftest import TENANT
 from tests.e2e.waiting import LET_GO_SECONDS
+from tests.features import needs
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
     from tests.e2e.conftest import RealAirflow
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, needs("one timeout for all tries")]
 
 TIMEOUT, RETRY_DELAY, EXECUTION_TIMEOUT = 75, 20, 30  # as in dags/patience.py
 

@@ -13,6 +13,7 @@ import pytest
 from benchmarks import figures
 from tests.e2e.conftest import PROJECT_PAGES, TENANT
 from tests.e2e.waiting import LET_GO_SECONDS, Waits, ended_at, listings, polls, standing_still
+from tests.features import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer
     from tests.e2e.conftest import RealAirflow
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, needs("shared polling")]
 
 MANY = 200
 INTERVAL = 2

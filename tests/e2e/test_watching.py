@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import TENANT
 from tests.e2e.waiting import Waits, listings
+from tests.features import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.records import Source
     from tests.e2e.conftest import RealAirflow
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.every_airflow]
 
 WHILE_DOWN = [f"while-down-{number}" for number in range(7)]
 AFTERWARDS = [f"afterwards-{number}" for number in range(7)]
@@ -146,6 +147,7 @@ def test_twenty_waits_have_their_right_outcomes_though_the_triggerer_was_killed(
             assert story.waits.airflow.seconds_between(task["start_date"], task["end_date"]) < LATER
 
 
+@needs("asset cursor")
 def test_asset_events_agree_with_what_polls_observed(story: Story, emulator: EmulatorServer) -> None:
     for source, watched in (("moving", ("exists", "absent", "updated")), ("settled", ("updated",))):
         for until in watched:

@@ -10,7 +10,9 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.execution_time import task_runner
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from asgiref.sync import async_to_sync
 
 from airflow_provider_cm.triggers.reading import ListingReader
 from airflow_provider_cm.triggers.sources import SourceTrigger
@@ -373,6 +375,63 @@ def test_a_minted_token_that_is_revoked_is_replaced_within_the_poll(
         tenant.add_source("acme-dev", "inbox")
 
     assert wait(revoke, max_consecutive_failures=1)["status"] == "success"
+
+
+# What is said to Airflow meanwhile
+
+
+class Channel:
+    """A triggerer's channel to its supervisor, as it was below Airflow 3.3: of one loop, and for one at a time.
+
+    A question that comes from elsewhere, or is given up before it was answered, leaves an answer that the next to ask
+    takes for its own; the triggerer dies of that. ``make matrix`` has real ones.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.asked: list[str] = []
+        self.answered: list[str] = []
+        self.elsewhere: list[str] = []
+
+    def send(self, question: Any) -> None:
+        async_to_sync(self.asend)(question)
+
+    async def asend(self, question: Any) -> None:
+        told = str(getattr(question, "value", question))
+        self.asked.append(told)
+        if asyncio.get_running_loop() is not self._loop:
+            self.elsewhere.append(told)
+        await asyncio.sleep(0.1)
+        self.answered.append(told)
+
+
+@pytest.mark.parametrize("given_up_after", [None, 1, 2])
+def test_what_is_said_to_airflow_goes_through_the_triggerers_loop_and_is_heard_to_its_end(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, given_up_after: int | None
+) -> None:
+    """What is to be masked in logs: the connection's secret, and then the token that was got with it."""
+    connect(auth="app").add_source("acme-dev", "inbox")
+
+    async def wait() -> Channel:
+        channel = Channel(asyncio.get_running_loop())
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+        waiting = asyncio.create_task(events_of(trigger()))
+        if given_up_after is None:
+            (event,) = await waiting
+            assert event.payload["status"] == "success"
+            assert len(set(channel.asked)) == 2
+            return channel
+        async with asyncio.timeout(10):
+            while len(set(channel.asked)) < given_up_after:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.sleep(1)  # there may be more to say
+        return channel
+
+    channel = asyncio.run(wait())
+    assert channel.asked[0] == "emulator-secret"
+    assert channel.elsewhere == []
+    assert channel.answered == channel.asked
 
 
 # It is a good neighbour; test_every_status.py has more of it
