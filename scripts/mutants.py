@@ -33,6 +33,7 @@ SESSION, TRANSPORT = f"{UNIT}/test_session.py", f"{UNIT}/test_transport.py"
 OPERATORS, TRIGGER_TESTS = "tests/unit/operators/test_sources.py", "tests/unit/triggers/test_sources.py"
 SHARING, WATCHING = "tests/integration/test_sharing.py", "tests/integration/test_watching.py"
 TRIGGERS = "airflow_provider_cm/triggers"
+SENSOR, SENSOR_TESTS = "airflow_provider_cm/sensors/sources.py", "tests/unit/sensors/test_sources.py"
 HOSTILE = "tests/secrets/test_hostile_texts.py"
 
 # Loaded into pytest: tests of the original would prove nothing.
@@ -226,7 +227,7 @@ MUTANTS = [
     Mutant(
         "take a missing project for a source that is gone",
         ((f"{TRIGGERS}/condition.py", "            sources.list(self.address.project)\n", "            pass\n"),),
-        ("tests/unit/sensors/test_sources.py", "-k", "misspelt"),
+        (SENSOR_TESTS, "-k", "misspelt"),
     ),
     Mutant(
         "an event for what holds at a watcher's first look",
@@ -245,6 +246,37 @@ MUTANTS = [
         "store a watcher's cursor before its event",
         ((f"{TRIGGERS}/watching.py", "now + EVENT_IS_STORED_AFTER if after_event else now", "now"),),
         (WATCHING, "-k", "repeated"),
+    ),
+    Mutant(
+        "talk to Airflow from a thread that its loop does not know",
+        (
+            (
+                f"{TRIGGERS}/polling.py",
+                "asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=_threads)(*arguments))",
+                "asyncio.get_running_loop().run_in_executor(_threads, lambda: function(*arguments))",
+            ),
+        ),
+        (TRIGGER_TESTS, "-k", "heard"),
+    ),
+    Mutant(
+        "give up what is asked of Airflow before it has answered",
+        ((f"{TRIGGERS}/polling.py", "return await asyncio.shield(sync_to_async(", "return await (sync_to_async("),),
+        (TRIGGER_TESTS, "-k", "heard"),
+    ),
+    Mutant(
+        "let a deferral outlast the task's execution_timeout",
+        ((SENSOR, "None if limit is None else (began + limit).isoformat()", "None"),),
+        (SENSOR_TESTS, "-k", "execution_timeout"),
+    ),
+    Mutant(
+        "begin a wait's timeout anew with each retry",
+        ((SENSOR, "return kept or began", "return began"),),
+        (SENSOR_TESTS, "-k", "anew"),
+    ),
+    Mutant(
+        "raise what ended a deferred wait without its type",
+        ((f"{TRIGGERS}/events.py", "return kind(message, **facts)", "return CommsMiningError(message, **facts)"),),
+        (SENSOR_TESTS, "-k", "raised_as"),
     ),
     Mutant(
         "delete what holds messages",
