@@ -216,7 +216,7 @@ MUTANTS = [
     ),
     Mutant(
         "wait for a stalling server beyond the deadline",
-        ((f"{TRIGGERS}/sources.py", "async with asyncio.timeout(left):", "async with asyncio.timeout(None):"),),
+        ((f"{TRIGGERS}/sources.py", "asyncio.timeout(None if end is None else ", "asyncio.timeout(None and "),),
         (TRIGGER_TESTS, "-k", "deadline"),
     ),
     Mutant(
