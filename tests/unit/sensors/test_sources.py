@@ -324,6 +324,9 @@ def test_poke_mode_times_out(tenant: TenantHandle) -> None:
         sensor(**BY_NAME, poke_interval=0.01, timeout=0.03).execute({})
     with pytest.raises(AirflowSkipException):
         sensor(**BY_NAME, poke_interval=0.01, timeout=0.03, soft_fail=True).execute({})
+    # Here Airflow does not ask for it, as docs/waiting.md says.
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(**BY_NAME, poke_interval=0.01, timeout=0.03, never_fail=True).execute({})
 
 
 def test_reschedule_mode_gives_the_slot_back_between_looks(tenant: TenantHandle, sent: Sent) -> None:
