@@ -1,6 +1,6 @@
 """The API's rules for names and ids, so that a wrong one is refused before a request is spent.
 
-The patterns are those of the vendor's published schema of 2021 (and of its command-line client for ids).
+The patterns are those of the vendor's schema of 2025; ids are as lenient as its command-line client takes them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from airflow_provider_cm.api.errors import ConfigurationError, printable
 _PROJECT = re.compile(r"[A-Za-z0-9_.-]{1,1024}")
 _SOURCE = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _ID = re.compile(r"[0-9A-Fa-f]{1,64}")
+_IN_PROPERTY = r"\w~!@#$€£¥%^&*()+\-=\[\]{};'\\:\"|,./<?"
+_PROPERTY = re.compile(rf"(?:number|string):\w(?:[{_IN_PROPERTY} ]{{0,62}}[{_IN_PROPERTY}])?")
 
 
 def check_project(value: object, field: str = "project") -> str:
@@ -45,6 +47,17 @@ def check_source_id(value: object, field: str = "source_id") -> str:
     :raises ConfigurationError: naming the field, the problem and the remedy.
     """
     return _check(value, field, _ID, "hexadecimal digits such as 18ba5ce699f8da1f, without 'id:'")
+
+
+def check_property(value: object, field: str = "sensitive_properties") -> str:
+    """Give the name of a user property back, or refuse it.
+
+    :param value: the property's type and name, such as ``string:Sender`` or ``number:Priority``.
+    :param field: what to call it in an error.
+    :raises ConfigurationError: naming the field, the problem and the remedy.
+    """
+    rule = "string:<name> or number:<name>, such as string:Sender, with a name of 1 to 64 characters"
+    return _check(value, field, _PROPERTY, rule)
 
 
 def _check(value: object, field: str, pattern: re.Pattern[str], rule: str) -> str:

@@ -1,18 +1,41 @@
 """Values that people type or templates render, parsed strictly.
 
 A template gives text: a ``"False"`` must not count as true because it is not empty, nor a ``"None"`` as somebody's id.
+An argument that was left out and one that rendered to nothing are different things: the second is an error.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
-from airflow_provider_cm.api.names import check_project, check_source_id, check_source_name
+from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+
+
+class NotGiven(Enum):
+    """The type of :data:`NOT_GIVEN`; an enumeration, since its member stays the same object when a task is copied."""
+
+    NOT_GIVEN = "not given"
+
+    def __bool__(self) -> Literal[False]:
+        return False  # Airflow renders no template field that is false
+
+    def __str__(self) -> str:
+        return "(not given)"
+
+    __repr__ = __str__
+
+
+NOT_GIVEN = NotGiven.NOT_GIVEN
+"""The default of an optional argument. ``None`` is no default: it is what a template or a missing XCom renders to."""
+
+NOTHING = ("None", "NOTSET")
+"""What Jinja makes of ``None``, and Airflow of an XCom that is not there."""
 
 
 def boolean(value: object, field: str) -> bool:
@@ -22,6 +45,7 @@ def boolean(value: object, field: str) -> bool:
     :param field: what to call it in an error.
     :raises ConfigurationError: for anything else.
     """
+    value = given(value, field)
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
@@ -37,7 +61,7 @@ def integer(value: object, field: str, *, minimum: int) -> int:
     :param minimum: the smallest that makes sense.
     :raises ConfigurationError: for anything else.
     """
-    number: int | None = None
+    value, number = given(value, field), None
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     elif isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
@@ -54,7 +78,7 @@ def seconds(value: object, field: str) -> float:
     :param field: what to call it in an error.
     :raises ConfigurationError: for anything else.
     """
-    number = math.nan
+    value, number = given(value, field), math.nan
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -65,26 +89,80 @@ def seconds(value: object, field: str) -> float:
     return number
 
 
-def text(value: object, field: str) -> str:
-    """Give a text; anything else is an error.
+def given(value: object, field: str) -> object:
+    """Give a value back, unless a template or a task rendered nothing.
 
     :param value: what was given.
     :param field: what to call it in an error.
-    :raises ConfigurationError: for anything else.
+    :raises ConfigurationError: for ``None``, and for what stands for an XCom that is not there.
     """
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{field}: {shown(value)} is not text; put it in quotes, or leave it out")
+    if value is None or type(value).__name__ == "ArgNotSet":
+        raise ConfigurationError(
+            f"{field}: it was given, but there is no value ({value}); check the template or the task that it comes "
+            "from, or leave the argument out"
+        )
     return value
 
 
-def identifier(value: object, field: str) -> str:
-    """Give the text of an id or name that another task computed.
+def text(value: object, field: str) -> str:
+    """Give a text; anything else is an error.
 
-    :param value: text; not empty, and not the ``None`` that a template renders where there was nothing.
+    :param value: what was given. ``None`` as text is what a template renders where there is no value, so it is refused;
+        in a DAG, Airflow's ``literal("None")`` stands for the word.
     :param field: what to call it in an error.
     :raises ConfigurationError: for anything else.
     """
-    if not isinstance(value, str) or value.strip() in {"", "None"}:
+    value = given(value, field)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ConfigurationError(
+            f"{field}: {shown(value)} is not text but a number; put it in quotes. If a template rendered it, "
+            "render_template_as_native_obj made the text a number: pass the other task's output instead of a template"
+        )
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{field}: {shown(value)} is not text; put it in quotes, or leave it out")
+    if value in NOTHING:
+        raise ConfigurationError(
+            f"{field}: '{value}' is what a template renders where there is no value; check the template, leave the "
+            f"argument out, or write literal('{value}') if the word is meant"
+        )
+    return value
+
+
+def filled_text(value: object, field: str) -> str:
+    """Give a text that is not empty; parameters and errors as for :func:`text`."""
+    checked = text(value, field)
+    if not checked.strip():
+        raise ConfigurationError(f"{field}: it is empty; check the template that it comes from, or leave it out")
+    return checked
+
+
+def project(value: object, field: str = "project") -> str:
+    """Give a project's name, by the API's rules; parameters and errors as for :func:`text`."""
+    return check_project(filled_text(value, field), field)
+
+
+def source_name(value: object, field: str = "source_name") -> str:
+    """Give a source's name, by the API's rules; parameters and errors as for :func:`text`."""
+    return check_source_name(filled_text(value, field), field)
+
+
+def identifier(value: object, field: str) -> str:
+    """Give the text of an id that another task computed.
+
+    :param value: text; not empty, and not the ``None`` that a template renders where there is no value. An integer is
+        an id of nothing but digits that ``render_template_as_native_obj`` made a number.
+    :param field: what to call it in an error.
+    :raises ConfigurationError: for anything else.
+    """
+    value = given(value, field)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        value = str(value)
+    if isinstance(value, float):
+        raise ConfigurationError(
+            f"{field}: {shown(value)} is a number and not the id any more: render_template_as_native_obj takes an id "
+            "such as 12e4567890123456 for one; pass the other task's output instead of a template"
+        )
+    if not isinstance(value, str) or not value.strip() or value.strip() in NOTHING:
         raise ConfigurationError(
             f"{field}: {shown(value)} is not an id; check the template or the task that it comes from, "
             "or leave the argument out"
@@ -99,12 +177,18 @@ def text_list(value: object, field: str) -> list[str]:
     :param field: what to call it in an error.
     :raises ConfigurationError: for anything else.
     """
+    value = given(value, field)
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
         raise ConfigurationError(
             f"{field}: {shown(value)} is not a list of texts; give a list (where a template renders it, the DAG needs "
             "render_template_as_native_obj=True)"
         )
     return list(value)
+
+
+def property_list(value: object, field: str) -> list[str]:
+    """Give a list of names of user properties, such as ``["string:Sender"]``; as for :func:`text_list`."""
+    return [check_property(name, field) for name in text_list(value, field)]
 
 
 def setting(value: object, name: str, field: str | None = None) -> object:
@@ -115,8 +199,16 @@ def setting(value: object, name: str, field: str | None = None) -> object:
     :param field: what to call it in an error; its name by default.
     :raises ConfigurationError: for what cannot be its value.
     """
-    parsers = {"should_translate": boolean, "sensitive_properties": text_list, "bucket_id": identifier}
-    return parsers.get(name, text)(value, field or name)
+    return _SETTINGS.get(name, filled_text)(value, field or name)
+
+
+_SETTINGS = {
+    "title": text,
+    "description": text,
+    "should_translate": boolean,
+    "sensitive_properties": property_list,
+    "bucket_id": identifier,
+}
 
 
 def choice(value: object, field: str, choices: Collection[str]) -> str:
@@ -127,9 +219,18 @@ def choice(value: object, field: str, choices: Collection[str]) -> str:
     :param choices: the words to choose from.
     :raises ConfigurationError: for anything else.
     """
+    value = given(value, field)
     if not isinstance(value, str) or value not in choices:
         raise ConfigurationError(f"{field}: {shown(value)} is not one of {', '.join(choices)}")
     return value
+
+
+def one_of(choices: Collection[str]) -> Callable[[object, str], str]:
+    """Give a parser for :func:`choice`.
+
+    :param choices: the words to choose from.
+    """
+    return lambda value, field: choice(value, field, choices)
 
 
 def shown(value: object) -> str:
@@ -155,19 +256,19 @@ class SourceAddress(NamedTuple):
         return f"source id:{self.source_id}" if self.source_id else f"source {self.project}/{self.source_name}"
 
 
-def source_address(project: object, source_name: object, source_id: object) -> SourceAddress:
-    """Read an address from the three arguments that many operators have.
+def source_address(project_name: object, name: object, source_id: object) -> SourceAddress:
+    """Read an address from the three arguments ``project``, ``source_name`` and ``source_id`` of many operators.
 
-    :param project: with ``source_name``.
-    :param source_name: with ``project``.
-    :param source_id: instead of the two.
+    :param project_name: ``project``, with ``source_name``; :data:`NOT_GIVEN` for none.
+    :param name: ``source_name``, with ``project``; :data:`NOT_GIVEN` for none.
+    :param source_id: instead of the two; :data:`NOT_GIVEN` for none.
     :raises ConfigurationError: when neither or both are given, or a name breaks the API's rules.
     """
-    by_name = project is not None or source_name is not None
-    if source_id is not None and by_name:
+    by_name = project_name is not NOT_GIVEN or name is not NOT_GIVEN
+    if source_id is not NOT_GIVEN and by_name:
         raise ConfigurationError("source_id: it was given together with project or source_name; give one or the other")
-    if source_id is not None:
+    if source_id is not NOT_GIVEN:
         return SourceAddress(check_source_id(identifier(source_id, "source_id")))
-    if project is None or source_name is None:
+    if project_name is NOT_GIVEN or name is NOT_GIVEN:
         raise ConfigurationError("source_id, or project and source_name: give one of the two, to say which source")
-    return SourceAddress(None, check_project(project), check_source_name(source_name))
+    return SourceAddress(None, project(project_name), source_name(name))

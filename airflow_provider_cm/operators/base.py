@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_cm.assets import write_outlet_events, write_source_event
 from airflow_provider_cm.links import ProjectLink
+from airflow_provider_cm.task import CommsMiningTask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
-    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
 
-class CommsMiningOperator(BaseOperator):
+class CommsMiningOperator(CommsMiningTask, BaseOperator):
     """An operator with a connection to Communications Mining.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
@@ -32,13 +32,6 @@ class CommsMiningOperator(BaseOperator):
     def __init__(self, *, comms_mining_conn_id: str = "comms_mining_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.comms_mining_conn_id = comms_mining_conn_id
-
-    @property
-    def hook(self) -> CommsMiningHook:
-        """The hook; imported here, since DAG parsing must not pay for what only running tasks need."""
-        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-
-        return CommsMiningHook(self.comms_mining_conn_id)
 
 
 class Run:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-IF_EXISTS = ("match", "update", "ignore", "skip", "fail")
 _FIXED = {"language", "kind"}  # what an update cannot change
 
 
@@ -25,7 +24,7 @@ def adopt(sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exis
     :param sources: the client.
     :param existing: the source.
     :param wanted: the values asked for, by their names in :data:`airflow_provider_cm.api.models.SETTABLE`.
-    :param if_exists: one of :data:`IF_EXISTS`.
+    :param if_exists: ``match``, ``update``, ``ignore``, ``skip`` or ``fail``.
     :return: the source as it is then.
     :raises ConflictError: when it may not be taken; the message has the differences.
     :raises AirflowSkipException: for ``skip``.

@@ -1,7 +1,8 @@
 """Operators for sources: create, update, delete, get, list.
 
-Constructors keep what they are given, since it may be a template or another task's output; everything is judged when
-the task runs. Results are the API's own JSON objects.
+Literal arguments are judged when the DAG is parsed; templates and other tasks' outputs when the task runs. An optional
+argument that was given must have a value then: ``None`` is an error that names it, not "leave this alone". Results are
+the API's own JSON objects.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from airflow_provider_cm.api.errors import (
     ConflictError,
     NotFoundError,
 )
+from airflow_provider_cm.api.values import NOT_GIVEN, NotGiven
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
 
@@ -28,7 +30,18 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
 
+IF_EXISTS = ("match", "update", "ignore", "skip", "fail")
 IF_MISSING = ("ignore", "skip", "fail")
+_CHANGEABLE = (
+    "title",
+    "description",
+    "should_translate",
+    "sensitive_properties",
+    "bucket_id",
+    "email_transform_tag",
+)
+_SETTINGS = (*_CHANGEABLE, "language", "kind")
+_ADDRESS = {"project": values.project, "source_name": values.source_name, "source_id": values.identifier}
 
 
 class _SourcesOperator(CommsMiningOperator):
@@ -44,7 +57,8 @@ class _SourcesOperator(CommsMiningOperator):
         """
         with task_errors():
             run = Run(self, context)
-            run.link(self.project)
+            if self.is_given("project"):
+                run.link(self.argument("project"))
             return self._work(run)
 
     @abstractmethod
@@ -54,10 +68,24 @@ class _SourcesOperator(CommsMiningOperator):
         :param run: gives the client, and takes what the asset events are to tell.
         """
 
-    def _settings(self, *names: str) -> dict[str, Any]:
+    def _settings(self, names: Sequence[str]) -> dict[str, Any]:
         """Parse the arguments of these names that were given."""
-        given = {name: getattr(self, name) for name in names}
-        return {name: values.setting(value, name) for name, value in given.items() if value is not None}
+        return {name: self.argument(name) for name in names if self.is_given(name)}
+
+
+class _AddressedOperator(_SourcesOperator):
+    """What the operators share that take a source by its id, or by project and name."""
+
+    source_name: Any
+    source_id: Any
+
+    def check_together(self) -> None:
+        """Check that one way to address a source is given, and only one."""
+        if self.is_settled(*_ADDRESS):
+            self._address()
+
+    def _address(self) -> values.SourceAddress:
+        return values.source_address(self.project, self.source_name, self.source_id)
 
 
 class CreateSourceOperator(_SourcesOperator):
@@ -86,31 +114,31 @@ class CreateSourceOperator(_SourcesOperator):
     template_fields: Sequence[str] = (
         "project",
         "source_name",
-        "title",
-        "description",
-        "language",
-        "should_translate",
-        "sensitive_properties",
-        "bucket_id",
-        "kind",
-        "email_transform_tag",
+        *_SETTINGS,
         "if_exists",
         "comms_mining_conn_id",
     )
+    parsers = {  # noqa: RUF012  # declared in the base class
+        "project": values.project,
+        "source_name": values.source_name,
+        **dict.fromkeys(_SETTINGS, values.setting),
+        "if_exists": values.one_of(IF_EXISTS),
+        "comms_mining_conn_id": values.filled_text,
+    }
 
     def __init__(
         self,
         *,
         project: str,
         source_name: str,
-        title: str | None = None,
-        description: str | None = None,
-        language: str | None = None,
-        should_translate: bool | str | None = None,
-        sensitive_properties: Sequence[str] | None = None,
-        bucket_id: str | None = None,
-        kind: str | None = None,
-        email_transform_tag: str | None = None,
+        title: str | NotGiven = NOT_GIVEN,
+        description: str | NotGiven = NOT_GIVEN,
+        language: str | NotGiven = NOT_GIVEN,
+        should_translate: bool | str | NotGiven = NOT_GIVEN,
+        sensitive_properties: Sequence[str] | NotGiven = NOT_GIVEN,
+        bucket_id: str | NotGiven = NOT_GIVEN,
+        kind: str | NotGiven = NOT_GIVEN,
+        email_transform_tag: str | NotGiven = NOT_GIVEN,
         if_exists: str = "match",
         **kwargs: Any,
     ) -> None:
@@ -126,25 +154,26 @@ class CreateSourceOperator(_SourcesOperator):
         self.kind = kind
         self.email_transform_tag = email_transform_tag
         self.if_exists = if_exists
+        self.check_literals()
 
     def _work(self, run: Run) -> dict[str, Any]:
         """Look, then create."""
         return run.tell_source(self._create(run.sources))
 
     def _create(self, sources: SourcesApi) -> Source:
-        # Imported here, since they would be a sixth of what parsing takes.
-        from airflow_provider_cm.api.models import SETTABLE
-        from airflow_provider_cm.operators.existing import IF_EXISTS, adopt
+        # Imported here, since it would be a sixth of what parsing takes.
+        from airflow_provider_cm.operators.existing import adopt
 
-        if_exists = values.choice(self.if_exists, "if_exists", IF_EXISTS)
-        wanted = self._settings(*SETTABLE)
-        existing = self._look(sources)
+        if_exists = self.argument("if_exists")
+        project, name = self.argument("project"), self.argument("source_name")
+        wanted = self._settings(_SETTINGS)
+        existing = _look(sources, project, name)
         if existing is None:
             try:
-                source = sources.create(self.project, self.source_name, **wanted)
+                source = sources.create(project, name, **wanted)
             except (ConflictError, BadRequestError):
                 # Somebody else may have created it since it was looked for. Servers differ in the status for that.
-                existing = self._look(sources)
+                existing = _look(sources, project, name)
                 if existing is None:
                     raise
             else:
@@ -152,12 +181,6 @@ class CreateSourceOperator(_SourcesOperator):
                 self.log.info("Created source %s/%s with id %s%s", source.project, source.name, source.id, how)
                 return source
         return adopt(sources, existing, wanted, if_exists)
-
-    def _look(self, sources: SourcesApi) -> Source | None:
-        try:
-            return sources.get(self.project, self.source_name)
-        except NotFoundError:
-            return None
 
 
 class UpdateSourceOperator(_SourcesOperator):
@@ -176,14 +199,6 @@ class UpdateSourceOperator(_SourcesOperator):
     :return: the source, as the API's JSON object.
     """
 
-    _CHANGEABLE = (
-        "title",
-        "description",
-        "should_translate",
-        "sensitive_properties",
-        "bucket_id",
-        "email_transform_tag",
-    )
     template_fields: Sequence[str] = (
         "project",
         "source_name",
@@ -191,18 +206,25 @@ class UpdateSourceOperator(_SourcesOperator):
         "detach_bucket",
         "comms_mining_conn_id",
     )
+    parsers = {  # noqa: RUF012  # declared in the base class
+        "project": values.project,
+        "source_name": values.source_name,
+        **dict.fromkeys(_CHANGEABLE, values.setting),
+        "detach_bucket": values.boolean,
+        "comms_mining_conn_id": values.filled_text,
+    }
 
     def __init__(
         self,
         *,
         project: str,
         source_name: str,
-        title: str | None = None,
-        description: str | None = None,
-        should_translate: bool | str | None = None,
-        sensitive_properties: Sequence[str] | None = None,
-        bucket_id: str | None = None,
-        email_transform_tag: str | None = None,
+        title: str | NotGiven = NOT_GIVEN,
+        description: str | NotGiven = NOT_GIVEN,
+        should_translate: bool | str | NotGiven = NOT_GIVEN,
+        sensitive_properties: Sequence[str] | NotGiven = NOT_GIVEN,
+        bucket_id: str | NotGiven = NOT_GIVEN,
+        email_transform_tag: str | NotGiven = NOT_GIVEN,
         detach_bucket: bool | str = False,
         **kwargs: Any,
     ) -> None:
@@ -216,20 +238,28 @@ class UpdateSourceOperator(_SourcesOperator):
         self.bucket_id = bucket_id
         self.email_transform_tag = email_transform_tag
         self.detach_bucket = detach_bucket
+        self.check_literals()
+
+    def check_together(self) -> None:
+        """Check that there is something to change."""
+        given = any(self.is_given(name) for name in _CHANGEABLE)
+        if not given and self.is_settled("detach_bucket") and not self.argument("detach_bucket"):
+            raise ConfigurationError(f"nothing to change: give at least one of {', '.join(_CHANGEABLE)}, detach_bucket")
+        if self.is_given("bucket_id") and self.is_settled("detach_bucket") and self.argument("detach_bucket"):
+            raise ConfigurationError("detach_bucket: it contradicts `bucket_id`; give one of them")
 
     def _work(self, run: Run) -> dict[str, Any]:
         """Send the update."""
-        changes = self._settings(*self._CHANGEABLE)
-        detach = values.boolean(self.detach_bucket, "detach_bucket")
-        if not changes and not detach:
-            raise ConfigurationError(f"nothing to change: give at least one of {', '.join(self._CHANGEABLE)}")
-        source = run.sources.update(self.project, self.source_name, **changes, detach_bucket=detach)
+        self.check_together()
+        project, name = self.argument("project"), self.argument("source_name")
+        changes, detach = self._settings(_CHANGEABLE), self.argument("detach_bucket")
+        source = run.sources.update(project, name, **changes, detach_bucket=detach)
         how = " (confirmed by reading it back)" if source.confirmed else ""
         self.log.info("Updated source %s/%s with id %s%s", source.project, source.name, source.id, how)
         return run.tell_source(source)
 
 
-class GetSourceOperator(_SourcesOperator):
+class GetSourceOperator(_AddressedOperator):
     """Read a source, by name or by id. One request.
 
     :param project: the project, with ``source_name``. (templated)
@@ -240,24 +270,25 @@ class GetSourceOperator(_SourcesOperator):
     """
 
     template_fields: Sequence[str] = ("project", "source_name", "source_id", "comms_mining_conn_id")
+    parsers = {**_ADDRESS, "comms_mining_conn_id": values.filled_text}  # noqa: RUF012  # declared in the base class
 
     def __init__(
         self,
         *,
-        project: str | None = None,
-        source_name: str | None = None,
-        source_id: str | None = None,
+        project: str | NotGiven = NOT_GIVEN,
+        source_name: str | NotGiven = NOT_GIVEN,
+        source_id: str | NotGiven = NOT_GIVEN,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.source_name = source_name
         self.source_id = source_id
+        self.check_literals()
 
     def _work(self, run: Run) -> dict[str, Any]:
         """Read the source."""
-        address = values.source_address(self.project, self.source_name, self.source_id)
-        return run.tell_source(_read(run, address))
+        return run.tell_source(_read(run, self._address()))
 
 
 class ListSourcesOperator(_SourcesOperator):
@@ -270,25 +301,31 @@ class ListSourcesOperator(_SourcesOperator):
     """
 
     template_fields: Sequence[str] = ("project", "name_pattern", "comms_mining_conn_id")
+    parsers = {  # noqa: RUF012  # declared in the base class
+        "project": values.project,
+        "name_pattern": values.filled_text,
+        "comms_mining_conn_id": values.filled_text,
+    }
 
-    def __init__(self, *, project: str | None = None, name_pattern: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, project: str | NotGiven = NOT_GIVEN, name_pattern: str | NotGiven = NOT_GIVEN, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.name_pattern = name_pattern
+        self.check_literals()
 
     def _work(self, run: Run) -> list[dict[str, Any]]:
         """List the sources."""
-        pattern = None if self.name_pattern is None else values.text(self.name_pattern, "name_pattern")
-        if pattern == "":
-            raise ConfigurationError("name_pattern: it is empty and matches no name; give one such as support-*")
-        found = run.sources.list(self.project)
+        project, pattern = self.argument("project"), self.argument("name_pattern")
+        found = run.sources.list(project)
         kept = [source for source in found if pattern is None or fnmatchcase(source.name, pattern)]
         self.log.info("Listed %d sources, %d of them returned", len(found), len(kept))
-        run.tell({"project": self.project, "count": len(kept)})
+        run.tell({"project": project, "count": len(kept)})
         return [source.to_dict() for source in kept]
 
 
-class DeleteSourceOperator(_SourcesOperator):
+class DeleteSourceOperator(_AddressedOperator):
     """Delete a source and all its messages, for good.
 
     Give the id that the create returned wherever you can: a name can be somebody's new source by the time that a retry
@@ -313,13 +350,19 @@ class DeleteSourceOperator(_SourcesOperator):
         "only_if_empty",
         "comms_mining_conn_id",
     )
+    parsers = {  # noqa: RUF012  # declared in the base class
+        **_ADDRESS,
+        "if_missing": values.one_of(IF_MISSING),
+        "only_if_empty": values.boolean,
+        "comms_mining_conn_id": values.filled_text,
+    }
 
     def __init__(
         self,
         *,
-        source_id: str | None = None,
-        project: str | None = None,
-        source_name: str | None = None,
+        source_id: str | NotGiven = NOT_GIVEN,
+        project: str | NotGiven = NOT_GIVEN,
+        source_name: str | NotGiven = NOT_GIVEN,
         if_missing: str = "ignore",
         only_if_empty: bool | str = False,
         **kwargs: Any,
@@ -330,12 +373,12 @@ class DeleteSourceOperator(_SourcesOperator):
         self.source_name = source_name
         self.if_missing = if_missing
         self.only_if_empty = only_if_empty
+        self.check_literals()
 
     def _work(self, run: Run) -> dict[str, Any]:
         """Resolve the name where needed, look where asked, delete."""
-        if_missing = values.choice(self.if_missing, "if_missing", IF_MISSING)
-        only_if_empty = values.boolean(self.only_if_empty, "only_if_empty")
-        address = values.source_address(self.project, self.source_name, self.source_id)
+        if_missing, only_if_empty = self.argument("if_missing"), self.argument("only_if_empty")
+        address = self._address()
         source_id, project, name = address.source_id, address.project, address.source_name
         deleted = True
         try:
@@ -350,7 +393,7 @@ class DeleteSourceOperator(_SourcesOperator):
                 raise
             if if_missing == "skip":
                 raise AirflowSkipException(f"{address} is not there") from error
-            self.log.info("%s is not there, so there is nothing to delete", address)
+            self.log.warning("%s is not there, so there is nothing to delete", address)
             deleted = False
         else:
             how = "" if said else " (confirmed by looking for it)"
@@ -370,6 +413,13 @@ class DeleteSourceOperator(_SourcesOperator):
             raise ConflictError(f"{where} was not deleted: whether it is empty could not be read: {error}") from error
         if count:
             raise ConflictError(f"{where} was not deleted: it holds {count} messages and only_if_empty is set")
+
+
+def _look(sources: SourcesApi, project: str, name: str) -> Source | None:
+    try:
+        return sources.get(project, name)
+    except NotFoundError:
+        return None
 
 
 def _read(run: Run, address: values.SourceAddress) -> Source:

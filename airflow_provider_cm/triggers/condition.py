@@ -93,7 +93,9 @@ class Condition:
                 f"min_messages: it says nothing to until='{until}'; leave it out, or use 'has_messages'"
             )
         return cls(
-            values.source_address(project, source_name, source_id),
+            values.source_address(
+                *(values.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
+            ),
             until,
             None if updated_after is None else _moment(updated_after),
             count,
