@@ -18,7 +18,7 @@ from airflow_provider_cm.api.errors import (
     ProtocolError,
 )
 from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
-from airflow_provider_cm.api.names import check_project, check_source_id, check_source_name
+from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
 from airflow_provider_cm.api.session import ApiSession, Call, Outcome, Verdict
 from airflow_provider_cm.api.settle import Attempted, SettledWrite
 
@@ -317,7 +317,7 @@ def _wanted(**fields: object) -> dict[str, object]:
     if properties is not None:
         if isinstance(properties, str) or not isinstance(properties, Sequence):
             raise ConfigurationError(f"sensitive_properties: {properties!r} is not a list of texts; give a list")
-        fields["sensitive_properties"] = [*properties]
+        fields["sensitive_properties"] = [check_property(each) for each in properties]
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -112,7 +112,7 @@ LOST = {
 def test_a_create_that_was_carried_out_before_the_cut_is_confirmed_and_not_repeated(serve: Serve, step: Step) -> None:
     fake = Fake(Clock(), (True, step))
     server, api = start(serve, fake)
-    made = api.create("acme", "example", title="T", sensitive_properties=["b", "a"])
+    made = api.create("acme", "example", title="T", sensitive_properties=["string:b", "string:a"])
     assert (made.confirmed, made.id, made.title) == (True, ID, "T")
     assert server.methods == ["PUT", "GET"]
     assert fake.acted == 1
@@ -296,7 +296,7 @@ def test_an_id_of_another_form_does_not_stop_the_look(serve: Serve) -> None:
 def test_an_update_that_was_carried_out_before_the_cut_is_confirmed(serve: Serve, step: Step) -> None:
     fake = Fake(Clock(), (True, step)).existing(title="old")
     server, api = start(serve, fake)
-    changed = api.update("acme", "example", title="new", sensitive_properties=["b", "a"])
+    changed = api.update("acme", "example", title="new", sensitive_properties=["string:b", "string:a"])
     assert (changed.confirmed, changed.title) == (True, "new")
     assert server.methods == ["POST", "GET"]
     assert fake.acted == 1
@@ -312,9 +312,9 @@ def test_an_update_that_was_cut_before_it_acted_is_repeated_after_a_look(serve: 
 
 
 def test_the_order_of_sensitive_properties_means_nothing(serve: Serve) -> None:
-    fake = Fake(Clock(), (False, RESET)).existing(sensitive_properties=["b", "a"])
+    fake = Fake(Clock(), (False, RESET)).existing(sensitive_properties=["string:b", "string:a"])
     server, api = start(serve, fake)
-    assert api.update("acme", "example", sensitive_properties=("a", "b")).confirmed is True
+    assert api.update("acme", "example", sensitive_properties=("string:a", "string:b")).confirmed is True
     assert server.methods == ["POST", "GET"]
 
 

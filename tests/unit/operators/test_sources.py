@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
     BaseOperator,
+    literal,
 )
 
 from airflow_provider_cm.api import (
@@ -58,6 +60,13 @@ OPERATORS: list[Any] = [
     DeleteSourceOperator,
 ]
 BY_NAME: dict[str, Any] = {"project": "acme-dev", "source_name": "inbox"}
+VALID: dict[Any, dict[str, Any]] = {
+    CreateSourceOperator: BY_NAME,
+    UpdateSourceOperator: {**BY_NAME, "title": "x"},
+    GetSourceOperator: BY_NAME,
+    ListSourcesOperator: {},
+    DeleteSourceOperator: BY_NAME,
+}
 PATH = "sources/acme-dev/inbox"
 NO_ID = "18ba5ce699f8da1f"
 
@@ -146,10 +155,15 @@ def test_a_create_that_runs_again_changes_nothing(
     tenant: TenantHandle, comms_mining_emulator: EmulatorServer, sent: Sent, shapes: str
 ) -> None:
     comms_mining_emulator.configure(shapes=shapes)
-    arguments: dict[str, Any] = {**BY_NAME, "title": "Inbox", "language": "en", "sensitive_properties": ["b", "a"]}
+    arguments: dict[str, Any] = {
+        **BY_NAME,
+        "title": "Inbox",
+        "language": "en",
+        "sensitive_properties": ["string:b", "string:a"],
+    }
     first = run(CreateSourceOperator, **arguments)
     sent()
-    again = run(CreateSourceOperator, **{**arguments, "sensitive_properties": ["a", "b"]})
+    again = run(CreateSourceOperator, **{**arguments, "sensitive_properties": ["string:a", "string:b"]})
     assert again == first
     # The vendor's page shows no language for a read by name, so that it is looked for by the id.
     by_id = [f"GET sources/id:{first['id']}"] if shapes == "docs" else []
@@ -347,14 +361,14 @@ def test_a_missing_project_is_told(tenant: TenantHandle) -> None:
         ("should_translate", "true", "should_translate", True),
         ("should_translate", False, "should_translate", False),
         ("sensitive_properties", [], "sensitive_properties", []),
-        ("sensitive_properties", ["c"], "sensitive_properties", ["c"]),
+        ("sensitive_properties", ["string:c"], "sensitive_properties", ["string:c"]),
         ("email_transform_tag", "generic.0.CONVKER5", "email_transform_tag", "generic.0.CONVKER5"),
     ],
 )
 def test_update_sends_one_request_with_what_was_given(
     tenant: TenantHandle, comms_mining_emulator: EmulatorServer, field: str, given: Any, key: str, held: Any
 ) -> None:
-    before = tenant.add_source("acme-dev", "inbox", title="t", description="d", sensitive_properties=["a"])
+    before = tenant.add_source("acme-dev", "inbox", title="t", description="d", sensitive_properties=["string:a"])
     result = run(UpdateSourceOperator, **BY_NAME, **{field: given})
     (request,) = comms_mining_emulator.requests
     assert (request.method, request.json) == ("POST", {"source": {key: held}})
@@ -532,7 +546,7 @@ NAMED: list[Any] = [
         ({"source_name": "a/b"}, "source_name: 'a/b' is not allowed; use letters, digits, '-' and '_'"),
         ({"source_name": "a b"}, "source_name: 'a b' is not allowed"),
         ({"source_name": ".."}, "source_name: '..' is not allowed"),
-        ({"source_name": ""}, "source_name: '' is not allowed"),
+        ({"source_name": ""}, "source_name: it is empty; check the template"),
         ({"source_name": LONG}, "(300 characters) is not allowed; use letters, digits, '-' and '_', 1 to 256"),
         ({"source_name": 7}, "source_name: 7 is not text"),
         ({"project": "a/b"}, "project: 'a/b' is not allowed; use letters, digits, '-', '_' and '.'"),
@@ -584,7 +598,7 @@ def test_a_bad_address_is_refused(
         (CreateSourceOperator, {"title": 7}, "title: 7 is not text"),
         (CreateSourceOperator, {"language": ["en"]}, "language: ['en'] is not text"),
         (CreateSourceOperator, {"if_exists": "skipp"}, "if_exists: 'skipp' is not one of match, update, ignore, skip"),
-        (CreateSourceOperator, {"if_exists": None}, "if_exists: None is not one of match"),
+        (CreateSourceOperator, {"if_exists": None}, "if_exists: it was given, but there is no value (None)"),
         (UpdateSourceOperator, {}, "nothing to change: give at least one of title, description, should_translate"),
         (UpdateSourceOperator, {"should_translate": "maybe"}, "should_translate: 'maybe' is neither true nor false"),
         (UpdateSourceOperator, {"detach_bucket": "maybe"}, "detach_bucket: 'maybe' is neither true nor false"),
@@ -610,10 +624,10 @@ def test_a_bad_option_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"project": ""}, "project: '' is not allowed"),
+        ({"project": ""}, "project: it is empty; check the template"),
         ({"project": "a/b"}, "project: 'a/b' is not allowed"),
         ({"name_pattern": 5}, "name_pattern: 5 is not text"),
-        ({"name_pattern": ""}, "name_pattern: it is empty and matches no name"),
+        ({"name_pattern": ""}, "name_pattern: it is empty; check the template"),
     ],
 )
 def test_a_bad_listing_is_refused(tenant: TenantHandle, sent: Sent, arguments: dict[str, Any], told: str) -> None:
@@ -651,7 +665,7 @@ def test_a_delete_by_id_through_a_read_only_connection_sends_nothing(connect: Co
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_bad_connection_is_told_by_every_operator(connect: Connect, sent: Sent, operator: Any) -> None:
     connect(extra={"readonly": True})
-    arguments = {} if operator is ListSourcesOperator else BY_NAME
+    arguments = VALID[operator]
     assert "did you mean `read_only`?" in fails(operator, **arguments)
     assert sent() == []
 
@@ -737,10 +751,115 @@ def test_every_argument_is_a_template_field_and_kept_as_it_is(operator: Any) -> 
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_values_are_judged_only_when_the_task_runs(operator: Any) -> None:
-    nonsense = {name: object() for name in operator.template_fields}
-    task = operator(task_id="t", **nonsense)
-    assert {name: getattr(task, name) for name in operator.template_fields} == nonsense
+def test_a_literal_that_can_never_be_right_fails_the_import_of_the_dag(operator: Any) -> None:
+    for name in operator.template_fields:
+        for wrong in ({} if name == "sensitive_properties" else [], None):
+            others = {other: "{{ x }}" for other in operator.template_fields if other != name}
+            with pytest.raises(CommsMiningFailure, match=f"^{name}: "):
+                operator(task_id="t", **{**others, name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (GetSourceOperator, {}),
+        (GetSourceOperator, {"project": "acme-dev"}),
+        (DeleteSourceOperator, {**BY_NAME, "source_id": NO_ID}),
+        (UpdateSourceOperator, BY_NAME),
+        (UpdateSourceOperator, {**BY_NAME, "bucket_id": NO_ID, "detach_bucket": True}),
+    ],
+)
+def test_literals_that_contradict_each_other_fail_the_import_of_the_dag(operator: Any, arguments: Any) -> None:
+    with pytest.raises(CommsMiningFailure):
+        operator(task_id="t", **arguments)
+
+
+def test_a_template_anywhere_in_a_value_waits_until_the_task_runs() -> None:
+    for properties in (["string:ok", "{{ x }}"], "{% if x %}['string:y']{% endif %}"):
+        CreateSourceOperator(task_id="t", **BY_NAME, sensitive_properties=properties)
+
+
+def rendered(operator: Any, context: dict[str, Any], native: bool = False, **arguments: Any) -> Any:
+    """Render a task's templates as a worker does, and run it."""
+    with DAG("d", render_template_as_native_obj=native):
+        task = operator(task_id="t", **arguments)
+    task.render_template_fields(context)
+    return task.execute({})
+
+
+# A value of each argument that a template can render to nothing; the text is what plain rendering makes of None.
+OPTIONAL = ("title", "description", "language", "should_translate", "sensitive_properties", "bucket_id", "kind")
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("name", [*OPTIONAL, "email_transform_tag", "if_exists", "source_name", "project"])
+def test_what_was_given_and_rendered_to_nothing_is_an_error(
+    tenant: TenantHandle, sent: Sent, name: str, native: bool
+) -> None:
+    with pytest.raises(CommsMiningFailure, match=f"^{name}: "):
+        rendered(CreateSourceOperator, {"x": None}, native, **{**BY_NAME, name: "{{ x }}"})
+    assert sent() == []
+    assert tenant.sources() == []
+
+
+@pytest.mark.parametrize("word", ["None", "NOTSET"])
+@pytest.mark.parametrize("name", ["source_name", "project", "title", "description", "language", "kind"])
+def test_the_rendering_of_nothing_is_no_value(tenant: TenantHandle, sent: Sent, name: str, word: str) -> None:
+    with pytest.raises(CommsMiningFailure, match=f"^{name}: '{word}' is what a template renders"):
+        rendered(CreateSourceOperator, {"x": word}, **{**BY_NAME, name: "{{ x }}"})
+    assert sent() == []
+
+
+def test_the_word_none_can_be_meant(tenant: TenantHandle) -> None:
+    meant = rendered(CreateSourceOperator, {}, **BY_NAME, title=literal("None"), description="None of these")
+    assert (meant["title"], meant["description"]) == ("None", "None of these")
+
+
+def test_a_mapped_argument_without_a_value_is_an_error(tenant: TenantHandle) -> None:
+    with DAG("d"):
+        mapped = UpdateSourceOperator.partial(task_id="t", **BY_NAME).expand_kwargs([{"title": None}])
+    with pytest.raises(CommsMiningFailure, match="^title: it was given, but there is no value"):
+        mapped.unmap({"title": None})
+
+
+def test_an_id_of_digits_may_have_become_a_number(connect: Connect) -> None:
+    source = {"id": "1234567890123456", "owner": "acme-dev", "name": "inbox"}
+    with Server([ok(source=source)]) as server:
+        connect(host=server.url)
+        assert rendered(GetSourceOperator, {"x": source["id"]}, True, source_id="{{ x }}") == source
+    assert server.log == ["GET /api/v1/sources/id:1234567890123456"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("source_id", "12e4567890123456", "is a number and not the id any more"),
+        ("source_id", "1234567890123e12", "is a number and not the id any more"),
+        ("source_name", "2026_11", "source_name: 202611 is not text but a number"),
+        ("project", "2026", "project: 2026 is not text but a number"),
+    ],
+)
+def test_a_text_that_native_rendering_made_a_number_is_explained(
+    tenant: TenantHandle, sent: Sent, name: str, text: str, message: str
+) -> None:
+    arguments = {"source_id": "{{ x }}"} if name == "source_id" else {**BY_NAME, name: "{{ x }}"}
+    with pytest.raises(CommsMiningFailure, match=message):
+        rendered(GetSourceOperator, {"x": text}, True, **arguments)
+    assert sent() == []
+
+
+def test_a_property_without_a_type_is_refused(tenant: TenantHandle, sent: Sent) -> None:
+    for wrong in ("Sender", "string:", "text:Sender", "string: x", "string:" + "x" * 65, "string:x ", "string:a>b"):
+        message = fails(CreateSourceOperator, **BY_NAME, sensitive_properties=["string:fine", wrong])
+        assert message.startswith("sensitive_properties: ")
+        assert "string:<name>" in message
+    assert sent() == []
+
+
+def test_the_hook_is_made_once_for_a_task_and_survives_a_copy_of_it(tenant: TenantHandle) -> None:
+    task = ListSourcesOperator(task_id="t")
+    assert task.hook is task.hook
+    assert copy.deepcopy(task).task_id == "t"
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -754,12 +873,12 @@ def test_arguments_may_come_from_other_tasks(operator: Any) -> None:
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_it_can_be_mapped(operator: Any) -> None:
     name = next(iter(operator.template_fields))
-    others = {other: "x" for other in operator.template_fields if other != name}
+    others = {other: "{{ x }}" for other in operator.template_fields if other != name}
     with DAG("d"):
-        mapped = operator.partial(task_id="t", **others).expand(**{name: ["a", "b"]})
-    task = mapped.unmap({name: "b"})
+        mapped = operator.partial(task_id="t", **others).expand(**{name: ["abc", "18ba5ce699f8da1f"]})
+    task = mapped.unmap({name: "18ba5ce699f8da1f"})
     assert type(task) is operator
-    assert {field: getattr(task, field) for field in operator.template_fields} == {**others, name: "b"}
+    assert {field: getattr(task, field) for field in operator.template_fields} == {**others, name: "18ba5ce699f8da1f"}
 
 
 def test_templates_are_rendered_into_every_field(connect: Connect) -> None:
