@@ -210,6 +210,38 @@ def airflow(
         shutil.copy(ROOT / f"example_dags/{example}.py", dags)
     hasten(dags / "example_fan_in.py", "POLL_EVERY = timedelta(seconds=30)", "POLL_EVERY = timedelta(seconds=2)")
     hasten(dags / "example_asset_watcher.py", "POLL_EVERY_SECONDS = 60.0", "POLL_EVERY_SECONDS = 2.0")
+    settings = {
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
+        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
+        "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(emulator.tenant(TENANT).connection("app")),
+        "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(
+            emulator.tenant(PROD).connection("token")
+            | {"extra": {"allowed_projects": "acme-prod", "allow_delete": False}}
+        ),
+        "AIRFLOW_CONN_WITH_PAGES": json.dumps(
+            emulator.tenant(TENANT).connection("token") | {"extra": {"ui_url": PROJECT_PAGES}}
+        ),
+        "AIRFLOW_CONN_THROUGH_PROXY": json.dumps(
+            {"conn_type": "comms_mining", "host": proxy.url + TENANT, "password": "emulator-admin"}
+        ),
+    }
+    with real_airflow(home, dags, settings) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def real_airflow(
+    home: Path, dags: Path, settings: dict[str, str], *, database: str | None = None
+) -> Iterator[RealAirflow]:
+    """Run an Airflow with all its components.
+
+    :param home: its own folder.
+    :param dags: folder of its DAGs.
+    :param settings: environment variables beside those that every test needs, such as connections.
+    :param database: URL for SQLAlchemy; a SQLite file in ``home`` by default.
+    """
     api_port, trigger_port, worker_port = free_ports(3)
     url = f"http://127.0.0.1:{api_port}"
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
@@ -233,23 +265,11 @@ def airflow(
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_port),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-        "AIRFLOW__METRICS__STATSD_ON": "True",
-        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
-        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
-        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
-        "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(emulator.tenant(TENANT).connection("app")),
-        "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(
-            emulator.tenant(PROD).connection("token")
-            | {"extra": {"allowed_projects": "acme-prod", "allow_delete": False}}
-        ),
-        "AIRFLOW_CONN_WITH_PAGES": json.dumps(
-            emulator.tenant(TENANT).connection("token") | {"extra": {"ui_url": PROJECT_PAGES}}
-        ),
-        "AIRFLOW_CONN_THROUGH_PROXY": json.dumps(
-            {"conn_type": "comms_mining", "host": proxy.url + TENANT, "password": "emulator-admin"}
-        ),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+    if database is not None:
+        env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
+    env |= settings
     started = RealAirflow(url, env, home / "airflow.log")
     with (home / "airflow.log").open("w") as output:
         subprocess.run(
