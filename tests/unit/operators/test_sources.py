@@ -753,7 +753,8 @@ def test_every_argument_is_a_template_field_and_kept_as_it_is(operator: Any) -> 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_literal_that_can_never_be_right_fails_the_import_of_the_dag(operator: Any) -> None:
     for name in operator.template_fields:
-        for wrong in ({} if name == "sensitive_properties" else [], None):
+        never: tuple[Any, ...] = ({} if name == "sensitive_properties" else [], None)
+        for wrong in never:
             others = {other: "{{ x }}" for other in operator.template_fields if other != name}
             with pytest.raises(CommsMiningFailure, match=f"^{name}: "):
                 operator(task_id="t", **{**others, name: wrong})
@@ -818,7 +819,7 @@ def test_the_word_none_can_be_meant(tenant: TenantHandle) -> None:
 def test_a_mapped_argument_without_a_value_is_an_error(tenant: TenantHandle) -> None:
     with DAG("d"):
         mapped = UpdateSourceOperator.partial(task_id="t", **BY_NAME).expand_kwargs([{"title": None}])
-    with pytest.raises(CommsMiningFailure, match="^title: it was given, but there is no value"):
+    with pytest.raises(CommsMiningFailure, match=r"^title: it was given, but there is no value"):
         mapped.unmap({"title": None})
 
 
