@@ -5,10 +5,11 @@ Conventions of the API: the vendor's page "Using the API", sections "API endpoin
 
 from __future__ import annotations
 
+import copy
 import enum
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import tenacity
@@ -287,8 +288,17 @@ class ApiSession:
         error.__cause__ = cause
         return error
 
+    def within(self, seconds: float) -> ApiSession:
+        """Give this session with less time for each call; both share connections and token.
+
+        :param seconds: the most that a call may take; the retry policy's time stays where it is less.
+        """
+        session = copy.copy(self)
+        session.retry = replace(self.retry, max_seconds=min(self.retry.max_seconds, seconds))
+        return session
+
     def close(self) -> None:
-        """Close this thread's connections; another call opens them anew."""
+        """Close the connections of all threads; another call opens them anew."""
         self._transport.close()
 
     def _owner_of(self, source_id: str) -> str:

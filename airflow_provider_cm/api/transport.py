@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,7 @@ class Transport:
         self._proxies = None if proxies is None else dict(proxies)
         self._user_agent = user_agent
         self._local = threading.local()
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
 
     def __repr__(self) -> str:
         return f"Transport(timeout={self._timeout}, verify={self._verify!r})"  # a proxy's URL can hold a password
@@ -180,11 +182,9 @@ class Transport:
             _deadline.at = None
 
     def close(self) -> None:
-        """Close this thread's connections."""
-        session = getattr(self._local, "session", None)
-        if session is not None:
+        """Close the connections of all threads; those in use close when their exchange has ended."""
+        for session in list(self._sessions):
             session.close()
-            del self._local.session
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -198,6 +198,7 @@ class Transport:
             adapter = _DeadlineAdapter(pool_connections=2, pool_maxsize=1)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
+            self._sessions.add(session)
             self._local.session, self._local.pid = session, os.getpid()
         return session
 
