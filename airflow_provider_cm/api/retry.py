@@ -116,11 +116,14 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_http_date(value: str | None) -> datetime | None:
-    """Read an HTTP date such as ``Sun, 22 Nov 2026 00:43:00 GMT``; ``None`` for what is none."""
+    """Read an HTTP date such as ``Sun, 22 Nov 2026 00:43:00 GMT``, in UTC; ``None`` for what is none.
+
+    :param value: the header's value.
+    """
     if not value:
         return None
     try:
         moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError, IndexError, AttributeError):
+        return None  # the parser of the standard library trips over some texts in ways of its own
