@@ -62,14 +62,14 @@ def _answer(call: Call, source: Source, *, language: bool = True) -> Response:
 
 def _answer_list(call: Call, project: str | None) -> Response:
     with call.state.lock:
-        found = call.tenant.list_sources(project, call.settings)
+        found = call.state.readable(call.tenant).list_sources(project, call.settings)
     return ok(sources=[source_json(source, call.settings, language=False) for source in found])
 
 
 def _find(call: Call, project: str, name: str) -> Source:
     _check_names(call, project, name)
     with call.state.lock:
-        source = call.tenant.source(project, name, call.settings)
+        source = call.state.readable(call.tenant).source(project, name, call.settings)
     if source is None:
         raise ApiError(404, f"Source '{project}/{name}' not found")
     return source
@@ -86,7 +86,7 @@ async def get_source_by_id(call: ReadCall, source_id: RecordId) -> Response:
     """Get a source by id."""
     check_name(source_id, ID_PATTERN, "source id", call.settings)
     with call.state.lock:
-        source = call.tenant.sources.get(source_id)
+        source = call.state.readable(call.tenant).sources.get(source_id)
     if source is None:
         raise ApiError(404, f"Source '{source_id}' not found")
     return _answer(call, source)

@@ -51,6 +51,9 @@ def _needs(permission: str | None) -> Callable[..., object]:
         settings = state.settings
         grant = state.authenticate(bearer.credentials if bearer else None)
         if permission is not None and permission not in grant.permissions:
+            if settings.no_permission == 404:
+                # Who hides what is forbidden does not say so in the message.
+                raise ApiError(404, "404 Not Found")
             label = PERMISSION_LABELS.get(permission, permission)
             raise ApiError(settings.no_permission, f"Permission denied: this needs the permission '{label}'")
         return Call(request, state, request.scope["emulator.tenant"], settings, grant)

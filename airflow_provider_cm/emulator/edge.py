@@ -98,7 +98,7 @@ class Edge:
                 answered = True
                 elapsed = (perf_counter() - started - scope["emulator.waited"]) * 1000
                 headers = MutableHeaders(scope=message)
-                headers.setdefault("Date", format_datetime(self.state.clock(), usegmt=True))
+                headers.setdefault("Date", format_datetime(self.state.gateway_time(), usegmt=True))
                 if scope["emulator.timed"]:
                     headers.setdefault("Server-Timing", f"total;dur={elapsed:.1f}")
                 # Before the answer leaves, so that whoever has it finds its request on record.

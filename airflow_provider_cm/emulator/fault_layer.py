@@ -27,6 +27,14 @@ CLOSE = "emulator.close"
 _JSON = ("content-type", "application/json")
 _HTML = ("content-type", "text/html")
 _CHALLENGE = ("www-authenticate", "Bearer")
+# As they stand in the body; Python's own writer would not make all of them.
+_ODD_VALUES = {
+    "surrogate": '"half of an emoji: \\ud83d"',
+    "nul": '"a\\u0000b"',
+    "big-integer": "123456789012345678901234567890",
+    "nan": "NaN",
+    "infinity": "1e999",
+}
 _ENDLESS_PART = b" " * 65536
 
 
@@ -108,6 +116,8 @@ class FaultLayer:
                 await _close(receive, send)
             case "endless":
                 await _pour(answer, receive, send)
+            case "odd-json":
+                await _send(_odd(answer, fault.odd or ""), send)
             case _:
                 await _send(answer, send)
 
@@ -132,7 +142,7 @@ class FaultLayer:
                 return _error(403, "quotas exceeded: this tenant may hold no more sources")
             case "endless":
                 return _Answer(200, b'{"status": "ok", "padding": "', [_JSON])
-            case "slow-start" | "slow-body" | "truncated":
+            case "slow-start" | "slow-body" | "truncated" | "odd-json":
                 return real or _error(503, "503 Service Unavailable")
             case _:
                 return self._failure(fault)
@@ -145,12 +155,24 @@ class FaultLayer:
             return answer
         after = f"{fault.retry_after:g}"
         if fault.date:
-            after = format_datetime(self.state.clock() + timedelta(seconds=fault.retry_after), usegmt=True)
+            after = format_datetime(self.state.gateway_time() + timedelta(seconds=fault.retry_after), usegmt=True)
         return replace(answer, headers=[*answer.headers, ("retry-after", after)])
 
 
 def _json(status: int, content: dict[str, Any]) -> _Answer:
     return _Answer(status, json.dumps(content, separators=(",", ":")).encode(), [_JSON])
+
+
+def _odd(answer: _Answer, odd: str) -> _Answer:
+    """Add to an answer what a JSON parser or a database may not take."""
+    if odd == "timing":
+        return replace(answer, headers=[*answer.headers, ("server-timing", f"total;dur={'9' * 400}")])
+    content = json.loads(answer.body)
+    for each in (content, content.get("source"), *content.get("sources", ())):
+        if each is not None:
+            each["odd"] = "ODD"
+    body = json.dumps(content, separators=(",", ":")).replace('"ODD"', _ODD_VALUES[odd])
+    return replace(answer, body=body.encode("ascii"))
 
 
 def _error(status: int, message: str) -> _Answer:

@@ -50,9 +50,10 @@ class Settings(BaseModel):
         description="A project, source or id in the path that breaks the rules of 2021's schema. A guess: schema "
         "violations in bodies are 400.",
     )
-    no_permission: Literal[401, 403] = Field(
+    no_permission: Literal[401, 403, 404] = Field(
         default=403,
-        description="A valid token without the permission. A guess: 403 is conventional, a vendor script met 401.",
+        description="A valid token without the permission. A guess: 403 is conventional, a vendor script met 401, and "
+        "some services hide what is forbidden behind 404.",
     )
     null_field: Literal[400, "ignore"] = Field(
         default=400,
@@ -131,6 +132,16 @@ class Settings(BaseModel):
     latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0,
         description="Milliseconds to wait before each answer, outside Server-Timing, as a slow network would.",
+    )
+    read_lag_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Seconds until lists and reads show a create, update or delete, as from a replica that lags "
+        "behind; writes themselves act at once. A guess: nothing is known of replicas.",
+    )
+    date_offset_s: Annotated[float, Field(ge=-31536000, le=31536000, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Seconds by which the Date header is ahead of the service's own timestamps, as with a gateway "
+        "whose clock differs; negative if it is behind. A guess, without evidence.",
     )
 
     @field_validator("*", mode="before")

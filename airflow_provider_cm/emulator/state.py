@@ -95,6 +95,10 @@ class State:
         """Tell the emulator's time."""
         return self.clock()
 
+    def gateway_time(self) -> datetime:
+        """Tell the time by the clock of the gateway in front, as the ``Date`` header has it."""
+        return self.clock() + timedelta(seconds=self.settings.date_offset_s)
+
     # Tenants
 
     def add_tenant(self, path: str) -> Tenant:
@@ -133,6 +137,17 @@ class State:
     def number(self) -> int:
         """Give the next request its number."""
         return next(self._numbers)
+
+    def readable(self, tenant: Tenant) -> Tenant:
+        """Give what reads of a tenant show: itself, or how it was before the changes that have yet to be replicated."""
+        shown_until = self.clock() - timedelta(seconds=self.settings.read_lag_s)
+        unseen = []
+        for change in reversed(self.changes):
+            if change.at <= shown_until:
+                break
+            if change.tenant == tenant.path:
+                unseen.append(change)
+        return tenant.without(unseen) if unseen else tenant
 
     # Tokens
 

@@ -212,6 +212,17 @@ class Tenant:
         self.sources = {source.id: source for source in sources}
         self._ids = {(source.owner, source.name): source.id for source in sources}
 
+    def without(self, changes: Iterable[Change]) -> Tenant:
+        """Give a copy, good for reading, in which the changes given have not been made; the latest comes first."""
+        sources = dict(self.sources)
+        for change in changes:
+            if change.after is not None:
+                sources.pop(change.after.id, None)
+            if change.before is not None:
+                sources[change.before.id] = change.before
+        ids = {(source.owner, source.name): source.id for source in sources.values()}
+        return replace(self, sources=sources, _ids=ids)
+
     def _change(self, source: Source, fields: SourceFields, settings: Settings) -> Source:
         self._check_bucket(fields, settings)
         sensitive = tuple(fields.get("sensitive_properties", source.sensitive_properties))

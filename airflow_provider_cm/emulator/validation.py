@@ -26,6 +26,9 @@ PROJECT_PATTERN = r"^[A-Za-z0-9_.-]{1,1024}$"
 SOURCE_PATTERN = r"^[A-Za-z0-9_-]{1,256}$"
 BUCKET_PATTERN = SOURCE_PATTERN
 ID_PATTERN = r"^[0-9a-f]{16}$"
+# Of 2021's schema, without its names for the groups, which only Python knows. In its classes, "+-=" is a range.
+_PROPERTY_CHARACTER = r"[\w~!@#$€£¥%^&*()_+-=\[\]{};\'\\:\"|,./<? ]"
+PROPERTY_PATTERN = rf"^(number|string):\w({_PROPERTY_CHARACTER}{{0,62}}{_PROPERTY_CHARACTER.replace(' ]', ']')})?$"
 # The one valid tag seen in public is generic.0.CONVKER5; a guess at the family it belongs to.
 TRANSFORM_TAG = re.compile(r"[a-z0-9_-]+\.[0-9]+\.[A-Z0-9]{8}")
 
@@ -47,7 +50,11 @@ def source_schema(settings: Settings, *, update: bool) -> Schema:
         "title": {"type": "string", "maxLength": settings.max_title},
         "description": {"type": "string", "maxLength": settings.max_description},
         "should_translate": {"type": "boolean"},
-        "sensitive_properties": {"type": "array", "items": text, "maxItems": settings.max_sensitive_properties},
+        "sensitive_properties": {
+            "type": "array",
+            "items": {"type": "string", "pattern": PROPERTY_PATTERN},
+            "maxItems": settings.max_sensitive_properties,
+        },
         "bucket_id": {"type": ["string", "null"]} if update else text,
         "email_transform_tag": text,
     }
@@ -157,9 +164,13 @@ def check_statistics(body: object, settings: Settings) -> None:
 
 def check_name(value: str, pattern: str, what: str, settings: Settings) -> None:
     """Refuse a name or id in the path that breaks its pattern."""
-    # fullmatch, since "$" would let a trailing line break through.
-    if not re.fullmatch(pattern.strip("^$"), value):
+    if not _fits(value, pattern):
         raise ApiError(settings.invalid_name, f"{_show(value)} does not match '{pattern}' (in {what})")
+
+
+def _fits(value: str, pattern: str) -> bool:
+    # fullmatch, since "$" would let a trailing line break through.
+    return re.fullmatch(pattern.removeprefix("^").removesuffix("$"), value) is not None
 
 
 def _inner(body: object, key: str, schema: Schema, nulls: Container[str] = ()) -> dict[str, Any]:
@@ -178,6 +189,8 @@ def _check(value: object, schema: Schema, where: str) -> None:
         _fail(f"{_show(value)} is not one of {schema['enum']}", where)
     if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
         _fail(f"{_show(value)} is too long", where)
+    if isinstance(value, str) and "pattern" in schema and not _fits(value, schema["pattern"]):
+        _fail(f"{_show(value)} does not match {schema['pattern']!r}", where)
     if isinstance(value, list):
         if len(value) > schema.get("maxItems", len(value)):
             _fail(f"{_show(value)} is too long", where)

@@ -260,7 +260,7 @@ def no_permission(lab: Lab) -> Answer:
     reply = lab.put(lab.name(), {}, token=lab.viewer_token)
     if reply.ok:
         raise UnsettledError("the second token may create sources")
-    return _status(reply, 401, 403), f"it answered {reply}"
+    return _status(reply, 401, 403, 404), f"it answered {reply}"
 
 
 def _fractions(lab: Lab) -> list[str]:
