@@ -11,7 +11,7 @@ from airflow_provider_cm.api.models import SETTABLE, Source, same_value
 from airflow_provider_cm.api.values import shown
 from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Plan, PlanError, Value
 from airflow_provider_cm.rollout.garbage import uncollected
-from airflow_provider_cm.rollout.patterns import is_name, matcher, matches_anything
+from airflow_provider_cm.rollout.patterns import is_name, matcher, matcher_of_any_case, matches_anything
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -175,11 +175,11 @@ class _Planner:
             self._add(replace(action, kind="unverified", reason=reason))
 
     def prune(self, manifest: Manifest, unnamed: Iterable[Source], named: set[str], max_deletes: int | None) -> None:
-        owned, protected = matcher(manifest.owns), matcher(manifest.protect)
+        owned, is_protected = matcher(manifest.owns), matcher_of_any_case(manifest.protect)
         folded = {name.lower(): name for name in named}
         deletes: list[Action] = []
         for source in unnamed:
-            if not owned.match(source.name) or protected.match(source.name) or not is_name(source.name):
+            if not owned.match(source.name) or is_protected(source.name) or not is_name(source.name):
                 continue
             values = {name: value_of(source, name) for name in SETTABLE if source.knows(name)}
             changes = tuple(Change(name, value, None) for name, value in values.items() if value is not None)
@@ -246,8 +246,8 @@ def _check_prune(manifest: Manifest, max_deletes: int | None) -> None:
     for pattern in manifest.owns:
         if matches_anything(pattern):
             raise PlanError(
-                f"prune: '{pattern}' in `owns` has no fixed part, so everybody's sources would count as this "
-                "manifest's; begin it with a name, as in 'support-*'"
+                f"prune: '{pattern}' in `owns` has no fixed letter or digit, so everybody's sources would count as "
+                "this manifest's; begin it with a name, as in 'support-*'"
             )
 
 
