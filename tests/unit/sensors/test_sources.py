@@ -187,13 +187,18 @@ def test_has_messages(tenant: TenantHandle, sent: Sent) -> None:
 def test_match(tenant: TenantHandle, sent: Sent) -> None:
     bucket = tenant.add_bucket("acme-dev", "mails")["id"]
     held = tenant.add_source(
-        "acme-dev", "inbox", title="Inbox", should_translate=True, sensitive_properties=["a", "b"], bucket_id=bucket
+        "acme-dev",
+        "inbox",
+        title="Inbox",
+        should_translate=True,
+        sensitive_properties=["string:a", "string:b"],
+        bucket_id=bucket,
     )
     for match in (
         {},
         {"title": "Inbox"},
         {"should_translate": "True"},
-        {"sensitive_properties": ("b", "a")},
+        {"sensitive_properties": ("string:b", "string:a")},
         {"title": "Inbox", "language": "en", "kind": "unknown"},
         {"bucket_id": bucket, "email_transform_tag": None},
     ):
@@ -201,7 +206,7 @@ def test_match(tenant: TenantHandle, sent: Sent) -> None:
     for match in (
         {"title": "Other"},
         {"title": "Inbox", "should_translate": "False"},
-        {"sensitive_properties": ["a"]},
+        {"sensitive_properties": ["string:a"]},
         {"bucket_id": None},
     ):
         assert poke(**BY_NAME, match=match) == "wait", match
