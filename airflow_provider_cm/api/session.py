@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from airflow_provider_cm.api.auth import Auth
+    from airflow_provider_cm.api.bearer import Auth
 
 _log = logging.getLogger(__name__)
 
@@ -325,7 +325,9 @@ class ApiSession:
             try:
                 renewed = self._auth.renew(bearer, budget, self._transport)
             except CommsMiningError as error:
-                return Outcome(Verdict.REFUSED, error=error)
+                error.method, error.path = error.method or call.method, error.path or call.path
+                outcome.error = error
+                return outcome
             if not renewed:
                 return outcome
         raise AssertionError("the loop returns")
@@ -349,7 +351,7 @@ class ApiSession:
         payload, problem, transient = read_envelope(reply, self._scrub)
         if problem is None and 200 <= status < 300:
             verdict, error = Verdict.OK, None
-            payload = redact_data(payload, reply.body, [*self._auth.secrets(), *self._transport.secrets()])
+            payload = redact_data(payload, [*self._auth.secrets(), *self._transport.secrets()])
         else:
             error = self._error(call, reply, payload, problem)
             if status in RETRIED_CLIENT_STATUSES:
