@@ -282,7 +282,7 @@ def test_an_observer_is_told_of_each_call_with_its_route(serve: Serve) -> None:
     timing = {"Server-Timing": 'edge;dur=3.5, total;desc="all of it";dur=38.2'}
     server = serve(
         ok(timing, sources=[]),
-        ok(timing, source=source()),
+        ok(timing, source=source(name="inbox")),
         ok(timing, statistics={}),
         ok(timing, source=source()),
         error(404),
