@@ -47,7 +47,7 @@ def plan(
     :raises PlanError: when ``prune`` is not allowed as it was asked for.
     """
     if prune:
-        _check_prune(manifest, max_deletes)
+        check_prune(manifest, max_deletes)
     known = _index(manifest, actual)
     capitals = {folded: name for name in known if (folded := name.lower()) != name}
     planner = _Planner(manifest.project, allow_risky)
@@ -233,11 +233,26 @@ def _risk(name: str, before: Value, after: Value) -> str:
     return ""
 
 
-def _check_prune(manifest: Manifest, max_deletes: int | None) -> None:
+def check_max_deletes(max_deletes: int | None) -> None:
+    """Refuse to prune without a number.
+
+    :param max_deletes: how many deletes are let through.
+    :raises PlanError: for anything but a whole number of 0 or more.
+    """
     if max_deletes is None:
         raise PlanError("max_deletes: prune needs it; say how many sources may be deleted at most")
     if type(max_deletes) is not int or max_deletes < 0:  # True is an int, too
         raise PlanError(f"max_deletes: {shown(max_deletes)} is not a whole number of 0 or more")
+
+
+def check_prune(manifest: Manifest, max_deletes: int | None) -> None:
+    """Refuse to prune what might be everybody's.
+
+    :param manifest: what should be.
+    :param max_deletes: how many deletes are let through.
+    :raises PlanError: saying what is missing.
+    """
+    check_max_deletes(max_deletes)
     if not manifest.sources:
         raise PlanError(
             "prune: the manifest names no source, so all that it owns would go; this is more likely an empty query "

@@ -1,4 +1,4 @@
-"""A plan for people: as text for a log, and as Markdown for those who approve it."""
+"""A plan for people, as text for a log and as Markdown for those who approve it; and a report, as Markdown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_cm.rollout.actions import Action, Change, Plan, Value
+    from airflow_provider_cm.rollout.report import Report
 
 _SYMBOLS = {"create": "+", "update": "~", "delete": "-", "blocked": "!", "unverified": "?"}
 _SHOWN = 120
@@ -63,6 +64,20 @@ def render_markdown(plan: Plan) -> str:
     return "\n".join(
         [*lines, *([""] if plan.actions else []), f"{plan.summary()}.", "", f"Digest: {_code(plan.digest)}"]
     )
+
+
+def render_report(report: Report) -> str:
+    """Write a report as Markdown.
+
+    :param report: the report.
+    :return: as for :func:`render_markdown`.
+    """
+    lines = [f"**Report** for project {_code(report.project)} on {_code(report.target)}", ""]
+    for each in report.outcomes:
+        reason = f": {_prose(each.message)}" if each.message else ""
+        lines.append(f"- **{each.result}** {_code(each.name)} ({each.kind}){reason}")
+    summary = _prose(report.summary())
+    return "\n".join([*lines, *([""] if report.outcomes else []), summary, "", f"Digest: {_code(report.plan_digest)}"])
 
 
 def _title(action: Action, name: str) -> str:
@@ -154,4 +169,4 @@ def _code(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return _PUNCTUATION.sub(r"\\\1", printable(text))
+    return _PUNCTUATION.sub(r"\\\1", _printable(text))
