@@ -2,9 +2,9 @@
 
 A secret is found as it is, in base64 (at any offset, in either alphabet), and as it is written in a URL
 (percent-encoded, a space as ``%20`` or ``+``), in JSON, in Python (``repr`` of text and bytes), in HTML (``&amp;``,
-``&#38;``, ``&#x26;``), and by what reads UTF-8 as Latin-1; and in any two of these notations, one within the other.
-Which of its characters are escaped does not matter. These are the notations that SECURITY.md promises; in others it is
-not found.
+``&#38;``, ``&#x26;``), and by what reads UTF-8 as Latin-1; one of nothing but ASCII, as tokens are, in any two of these
+notations too, one within the other. Which of its characters are escaped does not matter. These are the notations that
+SECURITY.md promises; in others it is not found.
 """
 
 from __future__ import annotations
@@ -129,11 +129,16 @@ def _needles(secrets: Iterable[str]) -> tuple[Sealed, ...]:
 @lru_cache(maxsize=64)
 def _needles_of(secret: Sealed) -> tuple[Sealed, ...]:
     """Give the texts that stand for a secret when nothing is escaped."""
-    plain = {secret, Sealed(secret.encode("utf-8", "surrogatepass").decode("latin-1"))}
+    plain = {secret, _misread(secret)}
     spaced = {Sealed(each.replace(" ", "+")) for each in plain}  # as forms have it
     encoded = {each for shift in range(3) if len(each := _base64(secret, shift)) >= _LEAST_ENCODED}
     for_urls = {Sealed(each.replace("+", "-").replace("/", "_")) for each in encoded}
     return tuple(plain | spaced | encoded | for_urls)
+
+
+def _misread(secret: Sealed) -> Sealed:
+    """Give a text as it becomes when its UTF-8 is read as Latin-1, as HTTP libraries do with headers."""
+    return Sealed(secret.encode("utf-8", "surrogatepass").decode("latin-1"))
 
 
 def _base64(secret: Sealed, shift: int) -> Sealed:
@@ -171,6 +176,14 @@ def _of_backslash(found: re.Match[str]) -> str:
     return chr(min(int(text[1:], 16), 0x10FFFF))
 
 
+def _of_ampersand(found: re.Match[str]) -> str:
+    text = found[0][1:-1]
+    if text[0] != "#":
+        return html.unescape(found[0])
+    # Not by html.unescape, which reads some numbers as browsers do, and leaves others out.
+    return chr(min(int(f"0{text[1:]}", 0) if text[1] in "xX" else int(text[1:]), 0x10FFFF))
+
+
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _PAIR = r"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _NOTATIONS = (
@@ -183,7 +196,7 @@ _NOTATIONS = (
     _Notation(
         "&",
         re.compile("&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"),
-        lambda found: html.unescape(found[0]),
+        _of_ampersand,
     ),
 )
 
