@@ -304,7 +304,7 @@ class ApplySourcesOperator(_ApplyingOperator):
         self,
         *,
         plan: Mapping[str, Any] | XComArg,
-        approved_digest: str | NotGiven = NOT_GIVEN,
+        approved_digest: str | XComArg | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         delete_nonempty: bool | str = False,
         **kwargs: Any,
