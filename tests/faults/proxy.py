@@ -32,6 +32,8 @@ class Wire(enum.Enum):
     STALL_AFTER = "held back after the server has acted"
     LATE = "cut before the request arrives, which it does all the same, after the client's next request"
     DRIP = "response dripped, a byte at a time"
+    INTERIM = "interim responses (102, 103) before the response"
+    CONTINUE = "100 Continue before the response"
 
     @property
     def reaches_server(self) -> bool:
@@ -39,7 +41,12 @@ class Wire(enum.Enum):
 
     @property
     def answer_is_lost(self) -> bool:
-        return self is not Wire.PASS
+        return self not in {Wire.PASS, Wire.CONTINUE, Wire.INTERIM}
+
+
+# What HTTP lets a server say before its response, and a client must read past.
+INTERIM = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass
@@ -221,8 +228,8 @@ class FaultProxy:
     def _answer(self, wire: Wire, answer: bytes, client: socket.socket) -> bool:
         """Bring the client the answer, or what the script leaves of it; ``False`` when the connection is over."""
         match wire:
-            case Wire.PASS:
-                client.sendall(answer)
+            case Wire.PASS | Wire.CONTINUE | Wire.INTERIM:
+                client.sendall({Wire.CONTINUE: CONTINUE, Wire.INTERIM: INTERIM}.get(wire, b"") + answer)
                 return True
             case Wire.CUT_BODY:
                 client.sendall(answer[: -max(1, len(answer) // 4)])

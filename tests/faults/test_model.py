@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from airflow_provider_cm.emulator import EmulatorServer
-from tests.faults.machine import Clients, Tally, VirtualTime, World
+from airflow_provider_cm.emulator import EmulatorServer, Settings
+from tests.faults.drawn import setting_values
+from tests.faults.machine import Clients
 from tests.faults.proxy import FaultProxy
+from tests.faults.world import Tally, VirtualTime, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,17 @@ def world() -> Iterator[World]:
     virtual = VirtualTime()
     with EmulatorServer(clock=virtual.now) as server, FaultProxy(int(server.url.rsplit(":", 1)[1])) as proxy:
         yield World(virtual, server, proxy, Tally())
+
+
+def test_every_setting_of_the_emulator_is_drawn() -> None:
+    """A new setting is drawn by itself, or asks here for values to draw."""
+    for name, values in setting_values().items():
+        default = Settings.model_fields[name].default
+        assert default in values, name
+        assert [value for value in values if value != default], name
+        for value in values:
+            assert getattr(Settings(**{name: value}), name) == value
+    assert set(setting_values()) == set(Settings.model_fields)
 
 
 def test_what_is_reported_is_what_the_server_holds(world: World) -> None:
@@ -52,4 +65,6 @@ def test_what_is_reported_is_what_the_server_holds(world: World) -> None:
     if REPORT:
         # Hypothesis leaves out some rules in each example, so a short run may never have drawn one of them.
         assert set(tally.operations) == {"create", "update", "delete", "get", "list"}
+        drawn = {each.partition("=")[0] for each in tally.settings}
+        assert drawn == set(Settings.model_fields), "settings that were never drawn"
         Path(REPORT).write_text(json.dumps(tally.to_dict()))

@@ -20,8 +20,8 @@ import pytest
 from airflow_provider_cm.api import CommsMiningError
 from airflow_provider_cm.emulator import EmulatorServer
 from airflow_provider_cm.rollout import Plan, apply
-from tests.faults.machine import TENANT, VirtualTime
 from tests.faults.proxy import FaultProxy
+from tests.faults.world import TENANT, VirtualTime
 from tests.rollout.world import Rollout
 from tests.unit.rollout.support import make_world, manifest
 

@@ -13,8 +13,8 @@ from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
 from airflow_provider_cm.emulator.records import ROLES
 from airflow_provider_cm.rollout import Action, Manifest, Outcome, Plan, Report, observe, plan
-from tests.faults.machine import TENANT, VirtualTime
 from tests.faults.proxy import FaultProxy, Step, Wire
+from tests.faults.world import TENANT, VirtualTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
