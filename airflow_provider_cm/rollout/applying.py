@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import CommsMiningError
+from airflow_provider_cm.api.settle import LAG
 from airflow_provider_cm.rollout.actions import CARRIED_OUT, Action, Plan, PlanError
 from airflow_provider_cm.rollout.crew import Crew
 from airflow_provider_cm.rollout.judging import Ending, cut_off, judge, not_begun, verify
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_cm.rollout.report import Result
 
 PROGRESS_SECONDS = 10.0
-LAG_SECONDS = 3.0
 
 _CUT_OFF = "the apply has not ended"
 _log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class _Run:
         doubtful = self._look(actions)
         if doubtful:
             policy = self._sources.session.retry
-            policy.sleep(min(LAG_SECONDS, policy.cap))
+            policy.sleep(min(LAG, policy.max_seconds / 2))
             with contextlib.suppress(CommsMiningError):
                 self._look(doubtful)
 

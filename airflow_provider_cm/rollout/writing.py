@@ -116,7 +116,7 @@ class Writer:
             if refused is not None:
                 return refused
             try:
-                if self._once.delete(source.id):
+                if self._once.delete(source.id, project=action.project):
                     return Ending(ended(action, "done", "deleted"))
                 return Ending(ended(action, "confirmed", "the response was lost; the source is gone"))
             except CommsMiningError as error:

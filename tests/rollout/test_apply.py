@@ -349,9 +349,9 @@ def test_no_delete_is_sent_on_a_look_of_more_than_a_second_ago(comms_mining_emul
             read[source_id] = now[0]
             return source
 
-        def delete(self, source_id: str) -> bool:
+        def delete(self, source_id: str, *, project: str | None = None) -> bool:
             ages.append(now[0] - read[source_id])
-            return super().delete(source_id)
+            return super().delete(source_id, project=project)
 
     report = apply(made, Clocked(world.api.session), delete_nonempty=True)
     assert results(report) == {"nps-1": "done"}
@@ -368,9 +368,9 @@ def test_what_changes_while_the_server_asks_to_wait_is_not_deleted(world: World)
     class Busy(SourcesApi):
         """While the delete waits, somebody uses the source."""
 
-        def delete(self, source_id: str) -> bool:
+        def delete(self, source_id: str, *, project: str | None = None) -> bool:
             world.tenant.update_source(PROJECT, "nps-1", title="in use")
-            return super().delete(source_id)
+            return super().delete(source_id, project=project)
 
     assert results(apply(made, Busy(world.api.session))) == {"nps-1": "stale"}
     assert "nps-1" in world.names()
@@ -519,7 +519,7 @@ def test_what_the_list_lacks_afterwards_is_unknown(world: World) -> None:
             world.tenant.delete_source(PROJECT, name)
             return made
 
-        def delete(self, source_id: str) -> bool:
+        def delete(self, source_id: str, *, project: str | None = None) -> bool:
             return True
 
     made = world.plan(manifest({"name": "a"}))

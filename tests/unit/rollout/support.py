@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 PROJECT = "acme-dev"
 TENANT = "/acme/dev/reinfer_"
 TARGET = "https://cloud.uipath.com/acme/dev/reinfer_"
-POLICY = RetryPolicy(max_attempts=3, max_seconds=20, base=0.001, cap=0.002)
+# Nobody waits out the seconds before a second look.
+POLICY = RetryPolicy(
+    max_attempts=3, max_seconds=20, base=0.001, cap=0.002, sleep=lambda seconds: time.sleep(min(seconds, 0.02))
+)
 
 
 def manifest(*sources: dict[str, Any], **more: Any) -> Manifest:
