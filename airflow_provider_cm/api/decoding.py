@@ -30,7 +30,7 @@ _NOTABLE_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
-class UnfitJsonError(ValueError):
+class UnfitJson(ValueError):  # noqa: N818  # nobody else meets it: it becomes the text of a ProtocolError
     """The text may be JSON, but not one that is read here; the message says why and shows nothing of it."""
 
 
@@ -41,13 +41,13 @@ def decode_json(body: bytes) -> Any:
 
     :param body: the whole text.
     :return: dicts, lists, texts, finite numbers, booleans and ``None``, nested at most :data:`MAX_DEPTH` deep.
-    :raises UnfitJsonError: for NaN and infinity, for deeper nesting, and for what takes more than :data:`MAX_MEMORY`.
+    :raises UnfitJson: for NaN and infinity, for deeper nesting, and for what takes more than :data:`MAX_MEMORY`.
     :raises ValueError: for what is not JSON.
     """
     text = _text(body)
     unstorable = _NOTABLE_ESCAPE.search(text) is not None
     if _estimate(body, text, unstorable=unstorable) > MAX_MEMORY:
-        raise UnfitJsonError(f"with JSON that would take more than {MAX_MEMORY // 1024**2} MiB of memory to read")
+        raise UnfitJson(f"with JSON that would take more than {MAX_MEMORY // 1024**2} MiB of memory to read")
     if unstorable:
         text = _ESCAPE.sub(_storable_escape, text)
     try:
@@ -57,7 +57,7 @@ def decode_json(body: bytes) -> Any:
             text, parse_int=_integer, parse_float=_number, parse_constant=_no_constant, object_hook=_same
         )
     except RecursionError:
-        raise UnfitJsonError(_TOO_DEEP) from None
+        raise UnfitJson(_TOO_DEEP) from None
     _check_depth(value)
     return value
 
@@ -103,12 +103,12 @@ def _integer(text: str) -> int | str:
 def _number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise UnfitJsonError("with JSON that holds a number beyond all bounds")
+        raise UnfitJson("with JSON that holds a number beyond all bounds")
     return number
 
 
 def _no_constant(name: str) -> None:
-    raise UnfitJsonError(f"with {name} in its body, which JSON does not have")
+    raise UnfitJson(f"with {name} in its body, which JSON does not have")
 
 
 def _same(value: dict[str, Any]) -> dict[str, Any]:
@@ -127,4 +127,4 @@ def _check_depth(value: Any) -> None:
             if type(inner) in _NESTING
         ]
     if level:
-        raise UnfitJsonError(_TOO_DEEP)
+        raise UnfitJson(_TOO_DEEP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.decoding import UnfitJsonError, decode_json
+from airflow_provider_cm.api.decoding import UnfitJson, decode_json
 from airflow_provider_cm.api.errors import is_transient_status, status_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read_envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, 
         return {}, f"{where}: this is only a part of the answer, which nobody asked for", False
     try:
         payload = decode_json(reply.body)
-    except UnfitJsonError as problem:
+    except UnfitJson as problem:
         return {}, f"{where}, {problem}", transient
     except ValueError:
         # Secrets are taken out before the text is cut, since half of one would not be recognised.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_cm.api import ConflictError, NotFoundError, ProtocolError, Source
 from airflow_provider_cm.api import decoding as decoding_module
-from airflow_provider_cm.api.decoding import MAX_DEPTH, MAX_MEMORY, UnfitJsonError, decode_json
+from airflow_provider_cm.api.decoding import MAX_DEPTH, MAX_MEMORY, UnfitJson, decode_json
 from airflow_provider_cm.api.envelope import parse_server_timing
 from tests.unit.api.server import Answer, error, ok
 from tests.unit.api.support import Clock, fails, session_to, source, sources_of
@@ -221,7 +221,7 @@ def test_a_body_that_would_take_gigabytes_is_refused_for_a_fraction_of_that(serv
     body = hostile_bodies(48 * 1024**2)[name]
     tracemalloc.start()
     try:
-        with pytest.raises(UnfitJsonError, match="memory"):
+        with pytest.raises(UnfitJson, match="memory"):
             decode_json(body)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
