@@ -71,6 +71,7 @@ def poll_all(
             source_name="inbox",
             poll_interval=INTERVAL,
             max_consecutive_failures=BUDGET,
+            max_failure_seconds=0,
         )
         (event,) = [event async for event in trigger.run()]
         return event.payload

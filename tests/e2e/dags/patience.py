@@ -17,6 +17,7 @@ with DAG("patience", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
         poke_interval=2,
         timeout=75,
         max_consecutive_failures=2,
+        max_failure_seconds=0,
         retries=1,
         retry_delay=timedelta(seconds=20),
     )
