@@ -54,14 +54,14 @@ def judge(action: Action, source: Source | None) -> Outcome | None:
             note = f"; the server does not show its {', '.join(unknown)}" if unknown else ""
             return ended(action, "unchanged", f"it is as wanted already{note}", source.id)
         if action.kind == "create":
-            moved = _difference_text(differing, action.after)
+            moved = difference_text(differing, action.after)
             return ended(action, "stale", f"it has been created since the plan was made: {moved}", source.id)
     differing, unknown = difference(source, action.before)
     if differing or unknown:
         moved = "; ".join(
             part
             for part in (
-                _difference_text(differing, action.before),
+                difference_text(differing, action.before),
                 f"{', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not shown any more" if unknown else "",
             )
             if part
@@ -110,7 +110,7 @@ def _verify_success(action: Action, outcome: Outcome, source: Source | None) -> 
         return ended(action, "failed", message, outcome.source_id)
     differing, _ = difference(source, action.after)
     if differing:
-        moved = _difference_text(differing, action.after)
+        moved = difference_text(differing, action.after)
         message = f"the server accepted it, but the list afterwards shows something else: {moved}"
         return ended(action, "failed", message, outcome.source_id)
     return outcome
@@ -167,7 +167,12 @@ def cut_off(action: Action) -> Outcome:
     return ended(action, "unknown", message, transient=True)
 
 
-def _difference_text(differing: Mapping[str, Value], expected: Mapping[str, Value]) -> str:
+def difference_text(differing: Mapping[str, Value], expected: Mapping[str, Value]) -> str:
+    """Say how a source differs from what is expected of it.
+
+    :param differing: what there is instead, by field.
+    :param expected: what is expected.
+    """
     return describe_differences({name: (_plain(there), _plain(expected[name])) for name, there in differing.items()})
 
 

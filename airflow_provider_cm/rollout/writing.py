@@ -20,7 +20,8 @@ from airflow_provider_cm.api.errors import (
     TokenError,
 )
 from airflow_provider_cm.rollout.crew import Gate, SharedBudget
-from airflow_provider_cm.rollout.judging import Ending, cut_off, ended, judge, not_begun
+from airflow_provider_cm.rollout.judging import Ending, cut_off, difference_text, ended, judge, not_begun
+from airflow_provider_cm.rollout.planning import difference
 
 if TYPE_CHECKING:
     import threading
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.retry import RetryPolicy
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.rollout.actions import Action
-
-# What was read longer ago than this says too little of a source that is about to be deleted for good.
-_FRESH = 1.0
 
 _log = logging.getLogger(__name__)
 _STOPS = (AuthenticationError, PermissionDeniedError, TokenError)
@@ -94,7 +92,7 @@ class Writer:
         source = self._sources.create(action.project, action.name, **_arguments(action))
         if source.confirmed:
             return Ending(ended(action, "confirmed", "the response was lost; the source is as wanted", source.id))
-        return Ending(ended(action, "done", "created", source.id))
+        return _accepted(action, source, "created")
 
     def _update(self, action: Action) -> Ending:
         source = self._sources.update(action.project, action.name, **_arguments(action))
@@ -103,7 +101,7 @@ class Writer:
             return Ending(ended(action, "failed", message), settled=True)
         if source.confirmed:
             return Ending(ended(action, "confirmed", "the response was lost; the source is as wanted"))
-        return Ending(ended(action, "done", f"changed {', '.join(change.field for change in action.changes)}"))
+        return _accepted(action, source, f"changed {', '.join(change.field for change in action.changes)}")
 
     def _delete(self, action: Action, source: Source) -> Ending:
         """Delete a source as often as it takes, each time after a look at it."""
@@ -131,7 +129,9 @@ class Writer:
                 budget.wait(pause, error)
 
     def _look(self, action: Action, source_id: str, *, doubtful: bool) -> Ending | None:
-        """Read what is about to be deleted, until that is less than a second ago; ``None`` if it is to be deleted.
+        """Read what is about to be deleted right before that; ``None`` if it is to be deleted.
+
+        When the server has meanwhile asked another call to wait, what was read would be old after that wait.
 
         :param action: the delete.
         :param source_id: the source.
@@ -147,15 +147,14 @@ class Writer:
                 if doubtful:
                     return Ending(ended(action, "confirmed", "the response was lost; the source is gone"))
                 return Ending(ended(action, "unchanged", f"it is gone already: {error}"), sent="no")
-            read_at = self._policy.clock()
             moved = judge(action, source)
             if moved is not None:
                 return Ending(moved, sent="perhaps" if doubtful else "no")
             if source.bucket_id is not None and not self._delete_nonempty:
                 return _kept(action, f"bucket {source.bucket_id} is attached to it")
-            if self._gate.remaining() == 0 and self._policy.clock() - read_at <= _FRESH:
+            if self._gate.remaining() == 0:
                 return None
-        reason = "what it is now could not be read shortly enough before the delete, so it was left alone"
+        reason = "the server asked to wait each time that it had been read, so it was left alone"
         return Ending(ended(action, "failed", reason, transient=True), sent="perhaps" if doubtful else "no")
 
     def _reason_to_keep(self, action: Action, source: Source) -> Ending | None:
@@ -187,6 +186,15 @@ class Writer:
         # Refused at once, so nothing was changed; after an attempt whose response was lost, that cannot be said.
         refused = isinstance(error, BadRequestError | NotFoundError | ConflictError) and error.status is not None
         return Ending(outcome, sent="refused" if refused and error.attempts <= 1 else "perhaps")
+
+
+def _accepted(action: Action, source: Source, message: str) -> Ending:
+    """Give the ending of a write that the server accepted, by what it says that the source holds now."""
+    differing, _ = difference(source, action.after)
+    if not differing:
+        return Ending(ended(action, "done", message, source.id))
+    shown = difference_text(differing, action.after)
+    return Ending(ended(action, "failed", f"the server accepted it, but answered with something else: {shown}"))
 
 
 def _kept(action: Action, reason: str, error: CommsMiningError | None = None) -> Ending:

@@ -361,6 +361,37 @@ def test_no_delete_is_sent_on_a_look_of_more_than_a_second_ago(comms_mining_emul
     world.api.session.close()
 
 
+def test_a_look_that_others_have_to_wait_after_is_repeated(comms_mining_emulator: EmulatorServer) -> None:
+    """The server asks another worker to wait while the source is being read."""
+    now = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    policy = RetryPolicy(max_attempts=4, max_seconds=600, sleep=sleep, clock=lambda: now[0])
+    world = make_world(comms_mining_emulator, policy)
+    made = delete_plan(world)
+    read_at: list[float] = []
+
+    class HeldUp(SourcesApi):
+        """During the first read, all are asked to wait."""
+
+        def get_by_id(self, source_id: str) -> Any:
+            source = super().get_by_id(source_id)
+            read_at.append(now[0])
+            if len(read_at) == 1:
+                self.session.budget().pause(30.0)
+            return source
+
+        def delete(self, source_id: str, *, project: str | None = None) -> bool:
+            assert now[0] - read_at[-1] <= 1.0
+            return super().delete(source_id, project=project)
+
+    assert results(apply(made, HeldUp(world.api.session), delete_nonempty=True)) == {"nps-1": "done"}
+    assert read_at == [1000.0, 1030.0]
+    world.api.session.close()
+
+
 def test_what_changes_while_the_server_asks_to_wait_is_not_deleted(world: World) -> None:
     made = delete_plan(world)
     world.server.faults.add(429, "DELETE", retry_after=0)
@@ -507,7 +538,32 @@ def test_an_answer_is_not_believed_against_the_list(world: World) -> None:
     made = world.plan(manifest({"name": "a", "sensitive_properties": ["string:x"]}), allow_risky=True)
     report = apply(made, world.api)
     assert results(report) == {"a": "failed"}
-    assert "the list afterwards shows something else: sensitive_properties" in message(report, "a")
+    assert "answered with something else: sensitive_properties" in message(report, "a")
+
+
+def test_an_answer_that_shows_something_else_is_no_success_where_the_last_list_fails(world: World) -> None:
+    added(world, "a", sensitive_properties=["string:x", "string:y"])
+    world.server.configure(sensitive_properties_update="merge")
+    made = world.plan(manifest({"name": "a", "sensitive_properties": ["string:x"]}), allow_risky=True)
+    world.server.faults.add("wrong-envelope", "GET", skip=1, times=100)
+    report = apply(made, world.api)
+    assert (results(report), report.verified) == ({"a": "failed"}, False)
+
+
+def test_a_success_is_not_believed_against_the_list(world: World) -> None:
+    class Overtaken(SourcesApi):
+        """Its update is overwritten by somebody at once."""
+
+        def update(self, project: str, name: str, **fields: Any) -> Any:
+            changed = super().update(project, name, **fields)
+            world.tenant.update_source(PROJECT, name, title="theirs")
+            return changed
+
+    added(world, "a", title="before")
+    made = world.plan(manifest({"name": "a", "title": "ours"}))
+    report = apply(made, Overtaken(world.api.session))
+    assert results(report) == {"a": "failed"}
+    assert "the list afterwards shows something else: title is 'theirs'" in message(report, "a")
 
 
 def test_what_the_list_lacks_afterwards_is_unknown(world: World) -> None:
