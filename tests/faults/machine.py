@@ -400,7 +400,9 @@ class Clients(RuleBasedStateMachine):
                 doubtful = False
                 continue
             assert not doubtful, f"a write was repeated without reading back in between: {seen}"
-            doubtful = each.wire.answer_is_lost or leaves_doubt(each)
+            # Of an answer that breaks off, a client may have the status, and need no more of a refusal.
+            refused = each.wire is Wire.CUT_BODY and each.status is not None and 400 <= each.status < 500
+            doubtful = (each.wire.answer_is_lost and not refused) or leaves_doubt(each)
         if isinstance(error, OutcomeUnknownError):
             failed = [each for each in moment.seen if failed_exchange(each)]
             spent = len(failed) + moment.refused >= MAX_ATTEMPTS

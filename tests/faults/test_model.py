@@ -7,29 +7,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator import Settings
 from tests.faults.drawn import setting_values
 from tests.faults.machine import Clients
-from tests.faults.proxy import FaultProxy
-from tests.faults.world import Tally, VirtualTime, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.faults.world import World
 
 EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "30"))
 STEPS = int(os.environ.get("FAULT_STEPS", "20"))
 REPORT = os.environ.get("FAULT_REPORT")
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    virtual = VirtualTime()
-    with EmulatorServer(clock=virtual.now) as server, FaultProxy(int(server.url.rsplit(":", 1)[1])) as proxy:
-        yield World(virtual, server, proxy, Tally())
 
 
 def test_every_setting_of_the_emulator_is_drawn() -> None:
@@ -39,7 +29,7 @@ def test_every_setting_of_the_emulator_is_drawn() -> None:
         assert default in values, name
         assert [value for value in values if value != default], name
         for value in values:
-            assert getattr(Settings(**{name: value}), name) == value
+            assert getattr(Settings().changed(**{name: value}), name) == value
     assert set(setting_values()) == set(Settings.model_fields)
 
 

@@ -14,7 +14,7 @@ from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
 from airflow_provider_cm.emulator.records import ROLES
 from airflow_provider_cm.rollout import Action, Manifest, Outcome, Plan, Report, observe, plan
 from tests.faults.proxy import FaultProxy, Step, Wire
-from tests.faults.world import TENANT, VirtualTime
+from tests.faults.world import TENANT, VirtualTime, as_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,6 +211,7 @@ def has(state: Held | None, fields: dict[str, Any]) -> bool:
         return False
     for name, value in fields.items():
         there = getattr(state, SETTABLE[name].removeprefix("_"))
+        there = as_read(there) if isinstance(there, str) else there
         if (set(there) != set(value)) if isinstance(value, tuple) else (there != value):
             return False
     return True
