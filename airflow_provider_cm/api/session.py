@@ -33,6 +33,7 @@ from airflow_provider_cm.api.guards import Guards, is_reading_post
 from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
 from airflow_provider_cm.api.redaction import redact_data
 from airflow_provider_cm.api.retry import Budget, RetryPolicy, parse_http_date, parse_retry_after
+from airflow_provider_cm.api.settle import Clocks
 from airflow_provider_cm.api.transport import Failure, Reply, Stage, Transport
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class ApiSession:
             del proxies  # a traceback that shows variables must not show the password of one
             raise
         self.retry = retry or RetryPolicy()
+        self.clocks = Clocks()
         self._auth = auth
         self._observer = observer
         self._on_wait = on_wait

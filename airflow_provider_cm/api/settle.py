@@ -8,12 +8,13 @@ What is read may come from a replica that lags behind, so bad news is reported o
 
 Whether a source was there before a call is judged by the application's clock alone: its ``created_at`` and its
 ``updated_at``, and how long the call took here. ``Date`` may come from a gateway with another clock, so it can raise a
-doubt, but never a :class:`ConflictError`.
+doubt, but never a :class:`ConflictError`; and a session learns how far that clock is ahead.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -47,14 +48,26 @@ DATE_TOLERANCE = timedelta(seconds=10)
 """How far the clock behind ``Date`` may be ahead of the application's before an answer raises a doubt."""
 
 
+@dataclass(slots=True)
+class Clocks:
+    """What a session knows of the clocks on the other side.
+
+    :param lead: how far the clock behind ``Date`` was ahead of the application's when a source was last created.
+    """
+
+    lead: timedelta = timedelta(0)
+
+
 class Attempted:
     """What is known of a write while it is being settled.
 
     :param budget: what the call has left.
+    :param clocks: what the session knows of the clocks on the other side.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, clocks: Clocks) -> None:
         self.budget = budget
+        self.clocks = clocks
         self.sent_at = budget.policy.clock()
         self.writes = 0
         self.last_seen = "the source could not be read afterwards"
@@ -76,6 +89,8 @@ class Attempted:
     def perhaps_preceded_by(self, source: Source, seen: Outcome) -> bool:
         """Whether a source was there before the first request of this call, if the clock behind ``Date`` is right.
 
+        That clock may be ahead by as much as it was at the last create of this session.
+
         :param source: with the time of its creation.
         :param seen: the response that showed it.
         """
@@ -83,9 +98,18 @@ class Attempted:
             return False
         try:
             sent_at = seen.date - timedelta(seconds=seen.answered_at - self.sent_at)
-            return source.created_at < sent_at - DATE_TOLERANCE
+            return source.created_at < sent_at - self.clocks.lead - DATE_TOLERANCE
         except OverflowError:
             return False  # a `Date` at the very beginning of the calendar
+
+    def learn(self, source: Source, seen: Outcome) -> None:
+        """Learn of the clocks from a source that has just been created.
+
+        :param source: with the time of its creation.
+        :param seen: the response that showed it.
+        """
+        if source.created_at is not None and seen.date is not None:
+            self.clocks.lead = max(timedelta(0), seen.date - source.created_at)
 
 
 class SettledWrite(Generic[T]):
@@ -122,7 +146,7 @@ class SettledWrite(Generic[T]):
         :raises OutcomeUnknownError: when reading back settled nothing within the budget.
         """
         budget = self._session.budget()
-        attempted = Attempted(budget)
+        attempted = Attempted(budget, self._session.clocks)
         doubtful = False
         while True:
             # In doubt, even what was surely not done is repeated only after a look: an earlier attempt may arrive late.

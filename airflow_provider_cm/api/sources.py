@@ -142,7 +142,8 @@ class SourcesApi:
         When the response gets lost: a source that is there with every value asked for is the result; one that was
         created before this call, or has other values, is a conflict; when there is none, it is created again. Which
         came first is judged by the application's own timestamps. Where only the ``Date`` of the answer says that the
-        source is older than the call, the outcome is unknown, since that clock may be another one.
+        source is older than the call, the outcome is unknown, since that clock may be another one; what it was ahead at
+        the session's last create is allowed for.
 
         On a server that treats PUT as an upsert, a source that was there before is a conflict if the answer's
         ``updated_at`` is later than its ``created_at`` by more than the call has taken.
@@ -183,6 +184,7 @@ class SourcesApi:
                     path=call.path,
                     status=200,
                 )
+            attempted.learn(source, outcome)
             return source
 
         def settle(look: Outcome, attempted: Attempted) -> Source | None:

@@ -529,6 +529,22 @@ def test_a_create_whose_response_was_lost_is_never_called_somebody_elses(serve: 
         assert "if the clocks of gateway and application agree" in caught.text
 
 
+@pytest.mark.parametrize("lead", [60, 3600, 86400 * 400])
+def test_a_session_learns_how_far_the_gateways_clock_is_ahead(serve: Serve, lead: int) -> None:
+    clock = Clock()
+    ahead = {"Date": format_datetime(clock.wall() + timedelta(seconds=lead), usegmt=True)}
+
+    def made(seconds_ago: float = 0, **fields: Any) -> Answer:
+        moment = (clock.wall() - timedelta(seconds=seconds_ago)).isoformat()
+        return ok(ahead, source=source(created_at=moment, updated_at=moment, **fields))
+
+    api = sources_of(serve(made(), RESET, made(), RESET, made(30)), retry=clock.policy())
+    api.create("acme", "example")
+    assert api.create("acme", "example").confirmed is True
+    with fails(OutcomeUnknownError):
+        api.create("acme", "example")
+
+
 @pytest.mark.parametrize(
     "date",
     [
