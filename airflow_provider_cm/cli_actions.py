@@ -282,7 +282,8 @@ def _apply(args: Namespace, out: TextIO) -> int:
         made, sources = rollout.Plan.from_dict(_read_json(args.plan)), _sources(args)
     else:
         made, sources, actual = _make_plan(args)
-    if args.digest and args.digest.removeprefix("sha256:") != made.digest.removeprefix("sha256:"):
+    # An empty one, such as that of a variable that is not set, is no approval.
+    if args.digest is not None and args.digest.removeprefix("sha256:") != made.digest.removeprefix("sha256:"):
         raise ConfigurationError(
             f"--digest: {printable(args.digest, 80)} was approved, and this plan is {made.digest}; nothing was done"
         )

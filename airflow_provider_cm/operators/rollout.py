@@ -189,8 +189,13 @@ class _ApplyingOperator(CommsMiningOperator):
 
         Airflow calls it from the signal handler, in the midst of the task, so it only sets a mark.
         """
-        if self._stop is not None:
-            self._stop.set()
+        self._stopping().set()
+
+    def _stopping(self) -> threading.Event:
+        # Not made in the constructor, since an operator is copied deeply, and this cannot be.
+        if self._stop is None:
+            self._stop = threading.Event()
+        return self._stop
 
     def _apply(
         self, plan: Plan, run: Run, reports: RolloutReports, own_plan: Plan | None, actual: Iterable[Source] | None
@@ -198,7 +203,6 @@ class _ApplyingOperator(CommsMiningOperator):
         """Apply a plan, and give or leave the report: it is in the XCom before the task fails."""
         from airflow_provider_cm.rollout import apply
 
-        self._stop = threading.Event()
         with task_errors():
             report = apply(
                 plan,
@@ -206,7 +210,7 @@ class _ApplyingOperator(CommsMiningOperator):
                 max_workers=self.argument("max_workers"),
                 delete_nonempty=self.argument("delete_nonempty"),
                 actual=actual,
-                stop=self._stop,
+                stop=self._stopping(),
                 record=lambda report: _ignore(reports.record(report, own_plan)),
             )
         result = reports.record(report, own_plan)

@@ -624,6 +624,9 @@ def test_apply_only_what_was_approved(dev: TenantHandle, run: Callable[..., Ende
     assert ended.code == 1
     assert digest in ended.err
     assert sent() == []
+    empty = run("apply", "--plan", planned, "--yes", "--digest", "")
+    assert (empty.code, empty.out) == (1, "")
+    assert "nothing was done" in empty.err
     assert run("apply", "--plan", planned, "--yes", "--digest", digest).code == 0
     assert run("apply", "--plan", planned, "--yes", "--digest", digest.removeprefix("sha256:")).code == 0
 

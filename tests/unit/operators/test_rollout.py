@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_cm.emulator import EmulatorServer
+    from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
     from tests.conftest import Connect
 
 MANIFEST: dict[str, Any] = {
@@ -361,6 +361,9 @@ def test_a_report_is_there_before_the_first_write_and_after_an_interruption(
     class Watched(Task):
         """Looks what is there when something is left."""
 
+        tenant: TenantHandle
+        before = False
+
         def xcom_push(self, key: str, value: Any) -> None:
             super().xcom_push(key, value)
             if key == "return_value" and not self.tenant.sources():
@@ -368,7 +371,7 @@ def test_a_report_is_there_before_the_first_write_and_after_an_interruption(
                 self.before = True
 
     task = Watched()
-    task.tenant, task.before = connect(), False  # type: ignore[attr-defined]
+    task.tenant = connect()
     made = run(plan())
     store = Store()
     seen = []
@@ -386,7 +389,7 @@ def test_a_report_is_there_before_the_first_write_and_after_an_interruption(
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert task.before  # type: ignore[attr-defined]
+    assert task.before
     report = task.pushed["return_value"]
     assert report["problem"] == "the apply has not ended"
     assert set(report["counts"]) <= {"done", "unknown"}
@@ -427,6 +430,25 @@ def test_a_killed_apply_begins_nothing_more_and_leaves_its_report(
     assert store["comms_mining_rollout"][0]["counts"] == report["counts"]
     comms_mining_emulator.configure(latency_ms=0)
     assert run(ApplySourcesOperator(task_id="apply", plan=made), Task(2), store)["counts"]["done"] > 0
+
+
+def test_a_task_that_is_killed_before_it_writes_writes_nothing(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    """While a reconcile still reads, say."""
+    tenant = connect()
+    comms_mining_emulator.configure(latency_ms=300)
+    operator, task = reconcile(), Task()
+    previous = signal.signal(signal.SIGALRM, lambda *_: operator.on_kill())
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(CommsMiningRetryable, match=r"^Nothing was applied\."):
+            run(operator, task)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert tenant.sources() == []
+    assert task.pushed["return_value"]["report"]["counts"] == {"skipped": 2}
 
 
 def test_a_killed_apply_does_not_wait_for_the_server(connect: Connect, comms_mining_emulator: EmulatorServer) -> None:
