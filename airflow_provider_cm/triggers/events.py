@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,7 @@ from airflow_provider_cm.api.errors import CommsMiningError, TokenError
 _KINDS: dict[object, type[CommsMiningError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CommsMiningError)
 }
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _FACTS = ("transient", "method", "path", "status", "api_message", "attempts", "platform_ms", "retry_after")
 
 
@@ -18,11 +21,25 @@ def error_to_json(error: CommsMiningError) -> dict[str, Any]:
     """Describe an error, so that another process can raise the same.
 
     :param error: the error.
-    :return: a JSON object.
+    :return: a JSON object that every database of Airflow can store.
     """
     kind = next(each.__name__ for each in type(error).__mro__ if each.__name__ in _KINDS)
-    told = {"type": kind, "message": error.args[0]} | {name: getattr(error, name) for name in _FACTS}
-    return told | {"error": error.error} if isinstance(error, TokenError) else told
+    described = {"type": kind, "message": error.args[0]} | {name: getattr(error, name) for name in _FACTS}
+    if isinstance(error, TokenError):
+        described["error"] = error.error
+    return {name: storable(value) for name, value in described.items()}
+
+
+def storable(value: Any) -> Any:
+    """Make a value fit for JSON in any database of Airflow; one that is not would end the triggerer.
+
+    :param value: a text, in which NUL and half of a surrogate pair become U+FFFD; or a number, which becomes ``None``
+        if it is not finite, or an integer beyond 64 bits.
+    """
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value if finite and (not isinstance(value, int) or -(2**63) <= value < 2**63) else None
 
 
 def error_from_json(told: object) -> CommsMiningError | None:

@@ -10,7 +10,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.exceptions import CommsMiningRetryable, airflow_error
-from airflow_provider_cm.triggers.events import error_to_json
+from airflow_provider_cm.triggers.events import error_to_json, storable
 from airflow_provider_cm.triggers.patience import still_failing, timed_out
 from airflow_provider_cm.triggers.polling import Failure, Snapshot, moved
 from airflow_provider_cm.triggers.settling import Judge
@@ -130,4 +130,6 @@ def failed(error: CommsMiningError) -> TriggerEvent:
     """
     retryable = isinstance(airflow_error(error), CommsMiningRetryable)
     described = error_to_json(error)
-    return TriggerEvent({"status": "error", "message": str(error), "retryable": retryable, "error": described})
+    return TriggerEvent(
+        {"status": "error", "message": storable(str(error)), "retryable": retryable, "error": described}
+    )
