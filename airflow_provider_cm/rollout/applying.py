@@ -162,7 +162,7 @@ class _Run:
         with Crew(size, self._sources.session.close, self._stop) as crew:
             for kind in CARRIED_OUT:
                 jobs = [lambda action=action: self._do(action) for action in actions if action.kind == kind]
-                if jobs and not (self._stop is not None and self._stop.is_set()):
+                if jobs:
                     crew.run(jobs, every=PROGRESS_SECONDS, tell=tell)
         for action in actions:
             # After a stop: what no thread has begun. What one is still at stays unknown.

@@ -34,7 +34,7 @@ class Crew:
 
     :param size: how many threads.
     :param leave: called by each thread when it ends.
-    :param stop: once it is set, nothing more is begun.
+    :param stop: once it is set, nobody waits for the rest; a job that is begun then is to know of it itself.
     """
 
     def __init__(self, size: int, leave: Callable[[], None], stop: threading.Event | None = None) -> None:
@@ -117,8 +117,7 @@ class Crew:
                         return
                     job = self._jobs.popleft()
                 try:
-                    if not self._stopped():
-                        job()
+                    job()
                 except BaseException as error:  # noqa: BLE001  # raised again by run, in the caller's thread
                     self._errors.append(error)
                 finally:

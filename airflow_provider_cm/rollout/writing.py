@@ -98,7 +98,7 @@ class Writer:
         source = self._sources.update(action.project, action.name, **_arguments(action))
         if source.id != action.source_id:
             message = f"another source has this name now (id {source.id}), and it was changed instead"
-            return Ending(ended(action, "failed", message), settled=True)
+            return Ending(ended(action, "failed", message))
         if source.confirmed:
             return Ending(ended(action, "confirmed", "the response was lost; the source is as wanted"))
         return _accepted(action, source, f"changed {', '.join(change.field for change in action.changes)}")

@@ -316,6 +316,30 @@ def test_a_call_that_waits_does_not_outlast_its_deadline_for_others(comms_mining
     world.api.session.close()
 
 
+def test_what_is_under_way_at_a_stop_gets_a_few_seconds_and_is_unknown_then(world: World) -> None:
+    """Airflow kills the task 5 seconds after it asked it to end, and the report has to be written by then."""
+    made = many(world, 3)
+    stop, release = threading.Event(), threading.Event()
+
+    class Slow(SourcesApi):
+        """Its answer to the first create does not come for long."""
+
+        def create(self, project: str, name: str, **fields: Any) -> Any:
+            stop.set()
+            if name == "s-00":
+                release.wait(20)
+            return super().create(project, name, **fields)
+
+    began = time.monotonic()
+    report = apply(made, Slow(world.api.session), max_workers=2, stop=stop)
+    assert 2.5 < time.monotonic() - began < 4.5
+    release.set()
+    assert results(report)["s-00"] == "unknown"
+    assert "the task ended while it was under way" in message(report, "s-00")
+    assert report.counts["skipped"] >= 1
+    assert report.transient
+
+
 def test_a_stop_between_two_kinds_of_actions_begins_nothing_more(world: World) -> None:
     added(world, "nps-1")
     wanted = manifest({"name": "a"}, {"name": "b"}, owns=["nps-*"])
