@@ -15,8 +15,12 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_cm.api import ConflictError, NotFoundError
 from airflow_provider_cm.exceptions import CommsMiningFailure
-from airflow_provider_cm.operators.existing import IF_EXISTS
-from airflow_provider_cm.operators.sources import CreateSourceOperator, DeleteSourceOperator, UpdateSourceOperator
+from airflow_provider_cm.operators.sources import (
+    IF_EXISTS,
+    CreateSourceOperator,
+    DeleteSourceOperator,
+    UpdateSourceOperator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
