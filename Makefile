@@ -58,8 +58,10 @@ matrix: setup ## the tests on each supported Airflow, on several Pythons, and on
 test-faults: setup ## 20,000 random calls under faults, against the server's own record; writes docs/reliability.md
 	@$(BIN)/python scripts/test_faults.py
 
-mutants: setup ## break the client in one way at a time, and show that the tests notice
+# SAMPLE and SEED choose the tool's mutants: make mutants SAMPLE=50 SEED=7
+mutants: setup ## break the client in one way at a time, and show that the tests notice; writes docs/reliability.md
 	@$(BIN)/python scripts/mutants.py
+	@$(BIN)/python -m scripts.mutation_score $(addprefix --sample ,$(SAMPLE)) $(addprefix --seed ,$(SEED))
 
 # What we are measured against has many dependencies, which need not fit those of the tests.
 $(BENCH)/.installed: pyproject.toml | $(BOOTSTRAP)

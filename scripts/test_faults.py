@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
 STEPS = 50
 SECONDS = 600
+MUTANTS = "<!-- mutation score: written by make mutants -->"
 INTRODUCTION = """# Reliability
 
 Written by `make test-faults`; no figure here is typed by hand.
@@ -75,7 +76,10 @@ def main() -> int:
         print(f"FAILED: fewer than {args.operations} operations")
         return 1
     args.report.parent.mkdir(exist_ok=True)
-    args.report.write_text(write_report(args.seed, tally, time.monotonic() - started))
+    # make mutants writes the page's end.
+    mutants = args.report.read_text().partition(MUTANTS)[2] if args.report.exists() else ""
+    text = write_report(args.seed, tally, time.monotonic() - started)
+    args.report.write_text(f"{text}\n{MUTANTS}{mutants}" if mutants else text)
     return 0
 
 
