@@ -28,7 +28,7 @@ from airflow_provider_cm.api.errors import (
     printable,
     status_text,
 )
-from airflow_provider_cm.api.redaction import Sealed
+from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import Budget, parse_retry_after
 from airflow_provider_cm.api.transport import Reply, Stage, Unshown
 
@@ -216,6 +216,10 @@ class ClientCredentials(Auth):
             budget.wait(pause, answer)
 
     def _post(self, budget: Budget, transport: Transport) -> _Grant | CommsMiningError:
+        with NoFrames():
+            return self._posted(budget, transport)
+
+    def _posted(self, budget: Budget, transport: Transport) -> _Grant | CommsMiningError:
         reply = transport.send(
             "POST",
             self._url,

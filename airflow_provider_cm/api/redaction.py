@@ -42,6 +42,18 @@ class Sealed(str):
         return "'***'"
 
 
+class NoFrames:
+    """A block in which variables hold secrets: when a task is ended from outside in it, its frames are dropped."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Keep the frames of a mistake, which is an ``Exception``, and of nothing else."""
+        if error is not None and not isinstance(error, Exception):
+            error.__traceback__ = error.__context__ = None
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Take secrets out of a text that is to be shown, and cut a very long one.
 

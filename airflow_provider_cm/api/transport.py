@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError
 from urllib3.util import parse_url
 
 from airflow_provider_cm.api.endpoint import is_loopback
+from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.wire import Adapter, begun, check_time, exchange
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Transport:
         self._timeout = timeout
         self._verify = verify
         self._cert = cert
-        self._proxies = None if proxies is None else dict(proxies)
+        self._proxies = None if proxies is None else _sealed(proxies)
         self._user_agent = user_agent
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
@@ -125,8 +126,8 @@ class Transport:
         found = []
         route: Mapping[str, str] = getattr(self._local, "route", {})
         for url in route.values():
-            with contextlib.suppress(ValueError):
-                found.append(unquote(urlsplit(url).password or ""))
+            with NoFrames(), contextlib.suppress(ValueError):
+                found.append(Sealed(unquote(urlsplit(url).password or "")))
         return sorted(filter(None, found), key=len, reverse=True)
 
     def send(
@@ -152,13 +153,18 @@ class Transport:
             return Failure(Stage.NOT_SENT, "no time was left to send it")
         with exchange(seconds):
             try:
-                return self._exchange(method, url, auth, seconds, body, content_type)
-            except Exception as error:  # noqa: BLE001  # what a server sends can break more than HTTP libraries expect
-                return _failure(error)
+                return self._reply_or_failure(method, url, auth, seconds, body, content_type)
             except BaseException as error:
-                # A task that is ended from outside while it waits: the frames in between hold credentials in variables.
-                error.__traceback__ = None
+                # A task that is ended from outside: the frames in between, and those of an error that was just being
+                # handled, hold credentials in variables.
+                error.__traceback__ = error.__context__ = None
                 raise
+
+    def _reply_or_failure(self, *request: Any) -> Reply | Failure:
+        try:
+            return self._exchange(*request)
+        except Exception as error:  # noqa: BLE001  # what a server sends can break more than HTTP libraries expect
+            return _failure(error)
 
     def _exchange(
         self, method: str, url: str, auth: AuthBase, seconds: float, body: bytes | None, content_type: str
@@ -227,11 +233,15 @@ class Transport:
             route = {}
         else:
             route = requests.utils.get_environ_proxies(url)
-        self._local.route = route  # for its secrets: reading the environment once more takes a tenth of a call
+        self._local.route = _sealed(route)  # for its secrets: reading the environment once more takes a tenth of a call
         # requests trips over a URL without a host, or shows all of it, password included.
         if not _has_host(requests.utils.select_proxy(url, route)):
             raise ValueError("the proxy's URL is not one; it should be http://<host>:<port>")
         return route
+
+
+def _sealed(proxies: Mapping[str, str]) -> dict[str, str]:
+    return {scheme: Sealed(url) for scheme, url in proxies.items()}
 
 
 def _has_host(proxy: str | None) -> bool:

@@ -14,7 +14,7 @@ from airflow_provider_cm import metrics
 from airflow_provider_cm.api.auth import DEFAULT_SCOPE, ClientCredentials
 from airflow_provider_cm.api.bearer import Auth, DeveloperToken
 from airflow_provider_cm.api.errors import AuthenticationError, CommsMiningError, ConfigurationError
-from airflow_provider_cm.api.redaction import Sealed
+from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
 from airflow_provider_cm.api.sources import SourcesApi
@@ -154,14 +154,9 @@ class CommsMiningHook(BaseHook):
         return f"{'this connection' if made_up else connection}: {problem}"
 
     def _settings(self) -> Settings:
-        # The connection is kept in no variable: its repr shows the password, in a traceback too. Of a task that is
-        # ended from outside meanwhile, the frames below are dropped, Airflow's own among them.
-        try:
+        # The connection is kept in no variable: its repr shows the password, in a traceback too.
+        with NoFrames():
             return parse_connection(self._connection or self.get_connection(self.comms_mining_conn_id))
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                error.__traceback__ = error.__context__ = None
-            raise
 
     def _make_session(self, settings: Settings, *, looked_up: bool) -> ApiSession:
         if settings.proxy:
@@ -228,9 +223,10 @@ class CommsMiningHook(BaseHook):
 
 
 def _mask_proxy(url: str) -> None:
-    password = Sealed(urlsplit(url).password or "")
-    for secret in {url, password, Sealed(unquote(password))} - {""}:
-        mask_secret(secret)
+    with NoFrames():
+        password = Sealed(urlsplit(url).password or "")
+        for secret in {url, password, Sealed(unquote(password))} - {""}:
+            mask_secret(secret)
 
 
 def _counted(count: int, noun: str) -> str:
