@@ -29,6 +29,7 @@ from airflow_provider_cm.api.errors import (
     printable,
 )
 from airflow_provider_cm.api.expected import expect_source
+from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.guards import Guards, is_reading_post
 from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
 from airflow_provider_cm.api.redaction import redact_data
@@ -300,6 +301,7 @@ class ApiSession:
             self._transport.drop()
         return outcome
 
+    @uncollected()
     def _judge(self, call: Call, reply: Reply | Failure) -> Outcome:
         maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
         if isinstance(reply, Failure):

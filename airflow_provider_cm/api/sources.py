@@ -22,6 +22,7 @@ from airflow_provider_cm.api.errors import (
     status_text,
 )
 from airflow_provider_cm.api.expected import expect_listing, expect_source, expect_statistics
+from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
 from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
 from airflow_provider_cm.api.settle import LAG, Attempted, SettledWrite
@@ -72,7 +73,8 @@ class SourcesApi:
         sources = payload.get("sources")
         if not isinstance(sources, builtins.list):
             raise ProtocolError("the response has no list `sources`", method=call.method, path=call.path)
-        return [Source.parse(source) for source in sources]
+        with uncollected():
+            return [Source.parse(source) for source in sources]
 
     def get(self, project: str, name: str) -> Source:
         """Read a source by its name. Needs "View sources".

@@ -16,11 +16,11 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.api.names import check_project, check_property, check_source_name
 from airflow_provider_cm.rollout.checks import Judge
 from airflow_provider_cm.rollout.document import read_mapping, read_text
-from airflow_provider_cm.rollout.garbage import uncollected
 from airflow_provider_cm.rollout.mistakes import ManifestError, Path
 from airflow_provider_cm.rollout.patterns import check_pattern
 from airflow_provider_cm.rollout.variables import Filler

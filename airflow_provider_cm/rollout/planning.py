@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import ProtocolError
+from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.models import SETTABLE, Source, same_value
 from airflow_provider_cm.api.values import shown
 from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Plan, PlanError, Value
-from airflow_provider_cm.rollout.garbage import uncollected
 from airflow_provider_cm.rollout.patterns import is_name, matcher, matcher_of_any_case, matches_anything
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.rollout import Manifest, ManifestError, PlanError, plan
-from airflow_provider_cm.rollout.garbage import uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ def uncollected() -> Iterator[None]:
     """Pause the garbage collector of the process; a decorator, too.
 
     Each time that a quarter more objects have survived, it would look at all of the process, so that the time for each
-    source would grow with their number (benchmarks/growth.py).
+    source would grow with their number (benchmarks/growth.py); and no other thread runs meanwhile, the event loop of a
+    triggerer included (benchmarks/waiting_growth.py). Nothing that waits for a server belongs in here.
     """
     collecting = gc.isenabled()
     gc.disable()
