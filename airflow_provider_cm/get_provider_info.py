@@ -70,15 +70,18 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "airflow_provider_cm.hooks.comms_mining.CommsMiningHook",
                 "hook-name": "UiPath Communications Mining",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["schema", "port"],
+                    # The port is there only for Airflow 3.3.1 and 3.3.2 (apache/airflow#73298).
+                    "hidden-fields": ["schema"],
                     "relabeling": {
-                        "host": "Endpoint",
-                        "login": "App ID (external application)",
-                        "password": "Developer token or App Secret",
+                        "host": "Endpoint (host)",
+                        "login": "App ID, external application (login)",
+                        "password": "Developer token or App Secret (password)",
+                        "port": "Port: empty, or 0 (port)",
                     },
                     "placeholders": {
                         "host": "https://cloud.uipath.com/<organization>/<tenant>/reinfer_",
                         "login": "empty for a developer token",
+                        "port": "0 makes Test connection work on Airflow 3.3.1 and 3.3.2",
                     },
                 },
                 "conn-fields": _conn_fields(),
@@ -88,7 +91,8 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def _conn_fields() -> dict[str, Any]:
-    return {
+    # Each label ends with the field's name, by which errors call it. The order is that of the form.
+    fields = {
         "organization": _field(
             "Organization", "If the endpoint is only a host such as cloud.uipath.com: the organization.", _OPTIONAL_TEXT
         ),
@@ -103,15 +107,27 @@ def _conn_fields() -> dict[str, Any]:
             "External application: scopes, separated by spaces. Default: PM.User PM.User.Read Ixp.ApiAccess",
             _OPTIONAL_TEXT,
         ),
-        "connect_timeout": _field("Connect timeout (s)", "Seconds to connect. Default: 10", _OPTIONAL_NUMBER),
+        "read_only": _field("Read only", "Guard: refuse every write.", _OPTIONAL_FLAG),
+        # Without its default, the form would show a switch that is off, although deletes are allowed then.
+        "allow_delete": _field(
+            "Allow deletes",
+            "Guard: switch it off to refuse every delete. Default: on",
+            {**_OPTIONAL_FLAG, "default": True},
+        ),
+        "allowed_projects": _field(
+            "Allowed projects",
+            "Guard: projects that may be written to, names or patterns separated by commas. Default: all",
+            _OPTIONAL_TEXT,
+        ),
+        "connect_timeout": _field("Connect timeout, s", "Seconds to connect. Default: 10", _OPTIONAL_NUMBER),
         "read_timeout": _field(
-            "Read timeout (s)", "Seconds without a byte while reading. Default: 60", _OPTIONAL_NUMBER
+            "Read timeout, s", "Seconds without a byte while reading. Default: 60", _OPTIONAL_NUMBER
         ),
         "max_attempts": _field(
             "Attempts", "How often a call is tried. Default: 5", {"type": ["integer", "null"], "minimum": 1}
         ),
         "max_retry_seconds": _field(
-            "Time for a call (s)", "Seconds that one call may take with all its retries. Default: 300", _OPTIONAL_NUMBER
+            "Time for a call, s", "Seconds that one call may take with all its retries. Default: 300", _OPTIONAL_NUMBER
         ),
         "verify": _field(
             "Verify TLS", "true, false, or the path of a CA bundle on the workers. Default: true", _OPTIONAL_TEXT
@@ -130,16 +146,7 @@ def _conn_fields() -> dict[str, Any]:
             "Its URL for links, if it is not at the endpoint.",
             {"type": ["string", "null"], "format": "url"},
         ),
-        "read_only": _field("Read only", "Guard: refuse every write.", _OPTIONAL_FLAG),
-        # Without its default, the form would show a switch that is off, although deletes are allowed then.
-        "allow_delete": _field(
-            "Allow deletes",
-            "Guard: switch it off to refuse every delete. Default: on",
-            {**_OPTIONAL_FLAG, "default": True},
-        ),
-        "allowed_projects": _field(
-            "Allowed projects",
-            "Guard: projects that may be written to, names or patterns separated by commas. Default: all",
-            _OPTIONAL_TEXT,
-        ),
     }
+    for name, field in fields.items():
+        field["label"] += f" ({name})"
+    return fields

@@ -85,9 +85,10 @@ FEATURES = {
         "Importing it fails and says why; the task's own `retries` and `retry_delay` apply.",
     ),
     "test on a worker": Feature(
-        "*Test connection* runs on a worker",
+        "A connection tested on a worker, by a call of Airflow's API; the button *Test connection* always runs in the "
+        "API server",
         "3.3",
-        "It runs in the API server, which must reach the endpoint.",
+        "Only the API server tests connections, so it must reach the endpoint.",
     ),
 }
 

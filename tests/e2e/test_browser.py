@@ -96,8 +96,8 @@ def test_the_connection_form_is_ours_and_tells_what_the_hook_saw(admin: Pages, u
     page.keyboard.press("Enter")
 
     password = form.get_by_label("Developer token or App Secret")
-    form.get_by_label("Endpoint").fill(f"{ui.emulator}{TENANT}")
-    form.get_by_label("App ID (external application)").fill("emulator-app")
+    form.get_by_label("Endpoint (host)").fill(f"{ui.emulator}{TENANT}")
+    form.get_by_label("App ID, external application (login)").fill("emulator-app")
     password.fill(APP_SECRET)
     expect(password).to_have_attribute("type", "password")
     for hidden in ("Host", "Port", "Schema", "Login"):
@@ -140,7 +140,7 @@ def test_the_connection_form_is_ours_and_tells_what_the_hook_saw(admin: Pages, u
     assert (status, message) == (True, "Connected: 1 project, 3 sources visible.")
 
     row(page, "mine").get_by_label("Edit Connection").click()
-    form.get_by_label("App ID (external application)").fill("")
+    form.get_by_label("App ID, external application (login)").fill("")
     password.fill(BAD_TOKEN)
     form.get_by_role("button", name="Save").click()
     expect(form).to_have_count(0)

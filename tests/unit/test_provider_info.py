@@ -20,6 +20,7 @@ import airflow_provider_cm
 from airflow_provider_cm.assets import sanitize_uri
 from airflow_provider_cm.get_provider_info import get_provider_info
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+from airflow_provider_cm.hooks.settings import EXTRAS
 from airflow_provider_cm.links import ProjectLink
 from tests.features import has, needs
 
@@ -119,8 +120,22 @@ def test_airflow_reads_the_form() -> None:
     assert list(ours) == list(connection_type()["conn-fields"])
     assert ours["proxy"]["schema"]["format"] == "password"
     behaviour = manager.field_behaviours["comms_mining"]
-    assert set(behaviour["hidden_fields"]) == {"schema", "port"}
-    assert behaviour["relabeling"]["password"] == "Developer token or App Secret"
+    # The port stays: with 0, Airflow 3.3.1 and 3.3.2 test a stored connection.
+    assert set(behaviour["hidden_fields"]) == {"schema"}
+    assert behaviour["relabeling"]["password"] == "Developer token or App Secret (password)"
+    assert "0" in behaviour["placeholders"]["port"]
+
+
+def test_the_form_calls_each_field_as_errors_do_and_begins_with_what_matters() -> None:
+    form = connection_type()["conn-fields"]
+    assert [name for name, field in form.items() if not field["label"].endswith(f" ({name})")] == []
+    relabeled = connection_type()["ui-field-behaviour"]["relabeling"]
+    assert [name for name, label in relabeled.items() if not label.endswith(f"({name})")] == []
+    names = list(form)
+    guards = [names.index(name) for name in ("read_only", "allow_delete", "allowed_projects")]
+    technical = ("connect_timeout", "read_timeout", "max_attempts", "verify")
+    assert max(guards) < min(map(names.index, technical))
+    assert set(names) == set(EXTRAS)
 
 
 def test_airflow_reads_the_link_and_the_uris() -> None:
