@@ -59,8 +59,8 @@ class Step:
     """
 
     wire: Wire = Wire.PASS
-    before: Callable[[], None] | None = None
-    after: Callable[[], None] | None = None
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
 
 
 @dataclass

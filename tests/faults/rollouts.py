@@ -221,9 +221,8 @@ class Trial:
             problem = self.wrong(change, meant[0] if meant else None, changes)
             assert problem is None, f"seed {self.seed}: {problem}: {change}"
         assert not own or any(each.report is not None for each in self.applied), f"seed {self.seed}: no report is left"
+        self.world.count_faults()
         tally = self.world.tally
-        tally.requests += len(self.world.proxy.seen)
-        tally.faults.update(each.wire.value for each in self.world.proxy.seen if each.wire is not Wire.PASS)
         tally.faults["edits by somebody else"] += self.edits
         for each in self.applied:
             tally.operations["two at once" if len(self.applied) > 1 else "apply"] += 1

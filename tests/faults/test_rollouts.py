@@ -12,14 +12,15 @@ from tests.faults.rollouts import Trial
 if TYPE_CHECKING:
     from tests.faults.world import World
 
-APPLIES = int(os.environ.get("FAULT_APPLIES", "60"))
+APPLIES = int(os.environ.get("FAULT_APPLIES", "40"))
 SEED = int(os.environ.get("FAULT_SEED", "0"))
 REPORT = os.environ.get("FAULT_REPORT")
 
 
 def test_a_rollout_reports_what_is_so(world: World) -> None:
     seed = SEED
-    while sum(world.tally.operations.values()) < APPLIES:
+    # Those in peace only show that the others have left nothing behind, and do not count.
+    while sum(world.tally.operations.values()) - world.tally.operations["in peace"] < APPLIES:
         Trial(world, seed).run()
         seed += 1
     if REPORT:

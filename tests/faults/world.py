@@ -10,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.drawn import HARMLESS
+from tests.faults.proxy import Wire
 
 if TYPE_CHECKING:
     from airflow_provider_cm.api import Source
     from airflow_provider_cm.emulator import EmulatorServer, Settings
+    from airflow_provider_cm.emulator.faults import Fault
     from airflow_provider_cm.emulator.records import Change
     from airflow_provider_cm.emulator.records import Source as Held
     from tests.faults.proxy import FaultProxy, Seen
@@ -87,7 +89,14 @@ class World:
             time.sleep(0.001)
         for seen, recorded in zip(self.proxy.forwarded, self.server.requests, strict=True):
             if recorded.fault is not None:
-                seen.fault = " ".join(filter(None, [recorded.fault.kind, recorded.fault.odd]))
+                seen.fault = fault_name(recorded.fault)
+
+    def count_faults(self) -> None:
+        """Count what went wrong on the wire and at the server, where several requests pass at a time."""
+        self.tally.requests += len(self.proxy.seen)
+        self.tally.faults.update(each.wire.value for each in self.proxy.seen if each.wire is not Wire.PASS)
+        faults = [each.fault for each in self.server.requests if each.fault is not None]
+        self.tally.faults.update(f"answer: {fault_name(fault)}" for fault in faults)
 
 
 @dataclass
@@ -123,6 +132,10 @@ class Moment:
     def left(self) -> list[Change]:
         """Give what this call did and no rival has undone: what is undone before it is read back leaves no trace."""
         return [change for change in self.own if change.after == self.states[-1]]
+
+
+def fault_name(fault: Fault) -> str:
+    return " ".join(filter(None, [fault.kind, fault.odd]))
 
 
 def concerns(change: Change, name: str, settings: Settings) -> bool:
