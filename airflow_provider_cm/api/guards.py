@@ -6,6 +6,7 @@ token itself remain the real boundary.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from airflow_provider_cm.api.errors import ConfigurationError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_PROJECT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,12 @@ class Guards:
         :param owner_of: reads the project of the source with this id.
         :raises ConfigurationError: naming the guard.
         """
-        # A slash inside of a segment travels as %2F, which the server takes for a separator like any other.
-        parts = tuple(part for segment in path for part in segment.split("/") if part)
-        if method in {"GET", "HEAD"} or is_reading_post(method, parts):
+        # A slash inside of a segment travels as %2F, which the server takes for a separator like any other, and some
+        # servers a backslash too.
+        whole = tuple(part for segment in path for part in re.split(r"[/\\]", segment))
+        if method in {"GET", "HEAD"} or is_reading_post(method, whole):
             return
+        parts = tuple(part for part in whole if part)
         what = f"{method} {printable('/'.join(parts))}"
         if self.read_only:
             raise ConfigurationError(f"{what} was not sent: the connection is `read_only`")
@@ -54,7 +59,8 @@ class Guards:
         project = parts[1] if len(parts) > 1 else ""
         if project.startswith("id:") and project != "id:" and parts[0] == "sources":
             project = owner_of(project.removeprefix("id:"))
-        if not project or ":" in project:
+        # A name of a server's own reading (a dot segment, parameters after a semicolon) may be another project to it.
+        if not _PROJECT.fullmatch(project) or {".", ".."} & set(parts):
             raise ConfigurationError(
                 f"{what} was not sent: it does not tell which project it writes to, and the connection has "
                 f"`allowed_projects` ({', '.join(allowed)})"

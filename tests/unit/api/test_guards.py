@@ -45,7 +45,20 @@ WRITES: dict[str, Call] = {
     "another version": _raw("POST", "sources", "prod", "x", version="_private"),
     "named like the query": _raw("PUT", "sources", "prod", "x", "statistics"),
     "deeper than the query": _raw("POST", "sources", "prod", "x", "statistics", "reset"),
+    "named like the query in another case": _raw("POST", "sources", "prod", "x", "Statistics", json={}),
+    "the query with a part left empty": _raw("POST", "sources", "prod/", "x", "statistics", json={}),
+    "the query without a name": _raw("POST", "sources", "prod", "statistics", json={}),
+    "the query of something else": _raw("POST", "Sources", "prod", "x", "statistics", json={}),
+    "a backslash": _raw("PUT", "sources\\prod\\x"),
     "a method of tomorrow": _raw("PATCH", "sources", "prod", "x"),
+}
+
+# What some servers, or proxies before them, read as another project than the one that a pattern allows.
+UNCLEAR: dict[str, Call] = {
+    "backslashes": _raw("PUT", "sources", "dev\\..\\..\\sources\\prod", "x"),
+    "parameters of a path": _raw("PUT", "sources", "prod;dev", "x"),
+    "an encoded slash": _raw("PUT", "sources", "prod%2Fdev", "x"),
+    "a line break": _raw("PUT", "sources", "prod\ndev", "x"),
 }
 
 
@@ -91,6 +104,16 @@ def test_a_write_inside_of_the_allowed_projects_is_sent(serve: Serve, write: Cal
     server = serve(handler=_knows("prod"))
     write(sources_of(server, guards=Guards(allowed_projects=("dev", "pr?d"))))
     assert server.methods[-1] != "GET"
+
+
+@pytest.mark.parametrize("write", UNCLEAR.values(), ids=UNCLEAR)
+@pytest.mark.parametrize("guards", [Guards(read_only=True), Guards(allowed_projects=("dev*", "*dev"))])
+def test_a_write_whose_project_is_a_matter_of_reading_is_not_sent(serve: Serve, write: Call, guards: Guards) -> None:
+    server = serve()
+    with fails(ConfigurationError) as caught:
+        write(sources_of(server, guards=guards))
+    assert "was not sent" in caught.text
+    assert server.requests == []
 
 
 def test_by_id_the_owner_is_read_first(serve: Serve) -> None:
