@@ -334,6 +334,9 @@ def test_what_is_under_way_at_a_stop_gets_a_few_seconds_and_is_unknown_then(worl
     report = apply(made, Slow(world.api.session), max_workers=2, stop=stop)
     assert 2.5 < time.monotonic() - began < 4.5
     release.set()
+    for thread in threading.enumerate():
+        if thread.name == "rollout":
+            thread.join(10)  # what it writes is no business of the next test
     assert results(report)["s-00"] == "unknown"
     assert "the task ended while it was under way" in message(report, "s-00")
     assert report.counts["skipped"] >= 1
