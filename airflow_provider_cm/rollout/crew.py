@@ -113,7 +113,7 @@ class Crew:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: bool(self._jobs) or self._ended)
-                    if self._ended:
+                    if self._ended or self._errors:
                         return
                     job = self._jobs.popleft()
                 try:
