@@ -33,8 +33,10 @@ SESSION, TRANSPORT = f"{UNIT}/test_session.py", f"{UNIT}/test_transport.py"
 OPERATORS, TRIGGER_TESTS = "tests/unit/operators/test_sources.py", "tests/unit/triggers/test_sources.py"
 SHARING, WATCHING = "tests/integration/test_sharing.py", "tests/integration/test_watching.py"
 TRIGGERS = "airflow_provider_cm/triggers"
+CLIENTS = "tests/unit/triggers/test_clients.py"
 SENSOR, SENSOR_TESTS = "airflow_provider_cm/sensors/sources.py", "tests/unit/sensors/test_sources.py"
-HOSTILE = "tests/secrets/test_hostile_texts.py"
+HOSTILE, NOTATIONS = "tests/secrets/test_hostile_texts.py", "tests/secrets/test_notations.py"
+HOOK, HOOK_TESTS = "airflow_provider_cm/hooks/comms_mining.py", "tests/unit/hooks/test_comms_mining.py"
 
 # Loaded into pytest: tests of the original would prove nothing.
 GUARD = """
@@ -146,7 +148,7 @@ MUTANTS = [
             (f"{API}/transport.py", "session.trust_env = False", "session.trust_env = True"),
             (
                 f"{API}/transport.py",
-                "            prepared = requests.PreparedRequest()\n",
+                "        prepared = requests.PreparedRequest()\n",
                 "",
             ),
             (
@@ -172,15 +174,15 @@ MUTANTS = [
         (
             (
                 f"{API}/guards.py",
-                'parts = tuple(part for segment in path for part in segment.split("/") if part)',
-                "parts = tuple(path)",
+                r'whole = tuple(part for segment in path for part in re.split(r"[/\\]", segment))',
+                "whole = tuple(path)",
             ),
         ),
         (f"{UNIT}/test_guards.py", "-k", "segment and not reading"),
     ),
     Mutant(
         "poll without a pause after a failure",
-        ((f"{TRIGGERS}/polling.py", "        return pause\n", "        return pause if asked is None else 0.0\n"),),
+        ((f"{TRIGGERS}/polling.py", "return max(interval, min(", "return min(interval, max("),),
         (SHARING, "-k", "stretches"),
     ),
     Mutant(
@@ -188,8 +190,8 @@ MUTANTS = [
         (
             (
                 f"{TRIGGERS}/sources.py",
-                "*wait.condition.reader().key, wait.interval)",
-                "*wait.condition.reader().key, wait.interval, self.source_name)",
+                "self.endpoint, *reads, terms.interval)",
+                "self.endpoint, *reads, terms.interval, self.source_name)",
             ),
         ),
         (SHARING,),
@@ -201,7 +203,7 @@ MUTANTS = [
     ),
     Mutant(
         "end a wait by what was seen before it began",
-        ((f"{TRIGGERS}/sources.py", "item.asked_at < wait.looked_at", "False"),),
+        ((f"{TRIGGERS}/waiting.py", "item.asked_at < looked_at", "False"),),
         (SHARING, "-k", "before_the_task"),
     ),
     Mutant(
@@ -216,7 +218,7 @@ MUTANTS = [
     ),
     Mutant(
         "wait for a stalling server beyond the deadline",
-        ((f"{TRIGGERS}/sources.py", "asyncio.timeout(None if end is None else ", "asyncio.timeout(None and "),),
+        ((f"{TRIGGERS}/waiting.py", "asyncio.timeout(None if end is None else ", "asyncio.timeout(None and "),),
         (TRIGGER_TESTS, "-k", "deadline"),
     ),
     Mutant(
@@ -226,7 +228,7 @@ MUTANTS = [
     ),
     Mutant(
         "take a missing project for a source that is gone",
-        ((f"{TRIGGERS}/condition.py", "            sources.list(self.address.project)\n", "            pass\n"),),
+        ((f"{TRIGGERS}/condition.py", "Listed(sources.list(self.address.project))", "Listed([])"),),
         (SENSOR_TESTS, "-k", "misspelt"),
     ),
     Mutant(
@@ -251,17 +253,64 @@ MUTANTS = [
         "talk to Airflow from a thread that its loop does not know",
         (
             (
-                f"{TRIGGERS}/polling.py",
-                "asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=_threads)(*arguments))",
-                "asyncio.get_running_loop().run_in_executor(_threads, lambda: function(*arguments))",
+                f"{TRIGGERS}/clients.py",
+                "asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=threads)(*arguments))",
+                "asyncio.get_running_loop().run_in_executor(threads, lambda: function(*arguments))",
             ),
         ),
         (TRIGGER_TESTS, "-k", "heard"),
     ),
     Mutant(
         "give up what is asked of Airflow before it has answered",
-        ((f"{TRIGGERS}/polling.py", "return await asyncio.shield(sync_to_async(", "return await (sync_to_async("),),
+        (
+            (f"{TRIGGERS}/clients.py", "return await asyncio.shield(sync_to_async(", "return await (sync_to_async("),
+            (f"{TRIGGERS}/clients.py", "return await asyncio.shield(working)", "return await working"),
+            (f"{TRIGGERS}/clients.py", "await asyncio.shield(self._reading)", "await self._reading"),
+        ),
         (TRIGGER_TESTS, "-k", "heard"),
+    ),
+    Mutant(
+        "more polls of a connection at a time than it has places",
+        ((f"{TRIGGERS}/clients.py", "asyncio.Semaphore(MOST_POLLS)", "asyncio.Semaphore(10**6)"),),
+        (CLIENTS, "-k", "leave_the_queue or leave_room"),
+    ),
+    Mutant(
+        "one queue for all connections",
+        ((f"{TRIGGERS}/clients.py", "threads=self._threads)", "threads=_threads)"),),
+        (CLIENTS, "-k", "does_not_hold_up"),
+    ),
+    Mutant(
+        "keep what nobody polls any more",
+        ((f"{TRIGGERS}/clients.py", "            client.close()\n", ""),),
+        (CLIENTS, "-k", "nothing_is_left"),
+    ),
+    Mutant(
+        "a poll that lasts as long as a call of the connection",
+        ((f"{TRIGGERS}/polling.py", "session.within(self._seconds)", "session"),),
+        (CLIENTS, "-k", "no_longer_than"),
+    ),
+    Mutant(
+        "end a wait with another tenant's source",
+        (
+            (f"{TRIGGERS}/waiting.py", "if item.endpoint != self._endpoint:", "if False:"),
+            (f"{TRIGGERS}/polling.py", "endpoint != self._endpoint:", "False:"),
+        ),
+        (TRIGGER_TESTS, "-k", "another_tenants"),
+    ),
+    Mutant(
+        "end a wait in a short outage",
+        ((f"{TRIGGERS}/patience.py", "(now - self.since).total_seconds() >= self._seconds", "True"),),
+        (TRIGGER_TESTS, SENSOR_TESTS, "-k", "short_outage"),
+    ),
+    Mutant(
+        "believe the first look that a source is gone",
+        ((f"{TRIGGERS}/settling.py", "await asyncio.sleep(conditions.SECOND_LOOK_AFTER)", "return look"),),
+        (TRIGGER_TESTS, "-k", "outdated or longer_than"),
+    ),
+    Mutant(
+        "one cursor for dev and prod",
+        ((f"{TRIGGERS}/watching.py", "[*place, *what, ", "[*what, "),),
+        (WATCHING, "-k", "two_tenants"),
     ),
     Mutant(
         "let a deferral outlast the task's execution_timeout",
@@ -270,7 +319,7 @@ MUTANTS = [
     ),
     Mutant(
         "begin a wait's timeout anew with each retry",
-        ((SENSOR, "return kept or began", "return began"),),
+        (("airflow_provider_cm/sensors/memory.py", "return kept or began", "return began"),),
         (SENSOR_TESTS, "-k", "anew"),
     ),
     Mutant(
@@ -327,18 +376,104 @@ MUTANTS = [
     ),
     Mutant(
         "look for the token as it is only",
-        ((f"{API}/redaction.py", "    texts = [secret]\n", "    return (re.compile(re.escape(secret)),)\n"),),
-        (HOSTILE, "-k", "echo"),
+        ((f"{API}/redaction.py", "for notation in _NOTATIONS if depth else ():", "for notation in ():"),),
+        (NOTATIONS, "-k", "in_every_notation"),
     ),
     Mutant(
         "forget the proxy's password when a proxy is quoted",
-        ((f"{API}/auth.py", "[*self.secrets(), *transport.secrets()]", "self.secrets()"),),
+        ((f"{API}/bearer.py", "[*self.secrets(), *transport.secrets()]", "self.secrets()"),),
         ("tests/secrets/test_secrets.py", "-k", "test_no_secret_is_shown"),
     ),
     Mutant(
         "keep the request's headers in the traceback of a task that is ended",
-        ((f"{API}/transport.py", "            error.__traceback__ = None\n", ""),),
+        ((f"{API}/transport.py", "error.__traceback__ = error.__context__ = None", "pass"),),
         (HOSTILE, "-k", "ended_while_it_waits"),
+    ),
+    Mutant(
+        "secrets: send a reloaded token wherever the connection led before",
+        ((HOOK, "        if not changed:\n", "        if True:\n"),),
+        (HOOK_TESTS, "-k", "meant_for_another_place"),
+    ),
+    Mutant(
+        "secrets: let the exception of a secrets backend out",
+        ((f"{API}/bearer.py", "        failure = type(error).__name__\n    else:", "        raise\n    else:"),),
+        (AUTH, "-k", "reload_that_breaks"),
+    ),
+    Mutant(
+        "secrets: mask no token",
+        ((HOOK, "on_token=mask_secret", "on_token=None"),),
+        (HOOK_TESTS, "-k", "masked_in_airflows_logs"),
+    ),
+    Mutant(
+        "secrets: use a token that could not be masked",
+        ((f"{API}/auth.py", "        if failure is not None:\n", "        if False:\n"),),
+        (AUTH, "-k", "cannot_be_masked"),
+    ),
+    Mutant(
+        "secrets: show them in results",
+        ((f"{API}/session.py", "payload = redact_data(payload, [", "payload = redact_data(payload, [] and ["),),
+        (HOSTILE, "-k", "forges"),
+    ),
+    Mutant(
+        "secrets: show them in a repr",
+        ((f"{API}/redaction.py", "        return \"'***'\"\n", "        return str.__repr__(self)\n"),),
+        (NOTATIONS, "-k", "sealed"),
+    ),
+    Mutant(
+        "promise: check no certificate",
+        ((f"{API}/transport.py", "            verify=self._verification(),\n", "            verify=False,\n"),),
+        (TRANSPORT, "-k", "certificate or tls or TLS"),
+    ),
+    Mutant(
+        "promise: keep cookies",
+        ((f"{API}/transport.py", "session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))", "pass"),),
+        (HOSTILE, "-k", "cookie"),
+    ),
+    Mutant(
+        "promise: read a response of any size",
+        ((f"{API}/transport.py", "if size > MAX_RESPONSE_BYTES:", "if False:"),),
+        (TRANSPORT,),
+    ),
+    Mutant(
+        "promise: ignore read_only",
+        ((f"{API}/guards.py", "        if self.read_only:\n", "        if False:\n"),),
+        (f"{UNIT}/test_guards.py",),
+    ),
+    Mutant(
+        "promise: ignore allow_delete",
+        ((f"{API}/guards.py", 'if method == "DELETE" and not self.allow_delete:', "if False:"),),
+        (f"{UNIT}/test_guards.py",),
+    ),
+    Mutant(
+        "promise: ignore allowed_projects",
+        ((f"{API}/guards.py", "if not any(fnmatchcase(project, pattern) for pattern in allowed):", "if False:"),),
+        (f"{UNIT}/test_guards.py",),
+    ),
+    Mutant(
+        "promise: credentials in a URL",
+        ((f"{API}/endpoint.py", '    if "@" in url:\n', "    if False:\n"),),
+        (f"{UNIT}/test_endpoint.py",),
+    ),
+    Mutant(
+        "promise: go through the environment's proxy to this machine",
+        ((f"{API}/transport.py", 'elif is_loopback(urlsplit(url).hostname or ""):', "elif False:"),),
+        (TRANSPORT, "-k", "proxy or proxies"),
+    ),
+    Mutant(
+        "tokens: wait for another call's renewal without end",
+        ((f"{API}/bearer.py", "timeout=min(budget.remaining(), threading.TIMEOUT_MAX)", "timeout=30"),),
+        (AUTH, "-k", "ends_with_the_own_time"),
+    ),
+    Mutant(
+        "tokens: fail when an early renewal does",
+        (
+            (
+                f"{API}/auth.py",
+                "                cell.renew_at = min(time.monotonic() + _EARLY_PAUSE, cell.expires_at)\n",
+                "                raise\n",
+            ),
+        ),
+        (AUTH, "-k", "ten_seconds_more"),
     ),
     Mutant(
         "let names of a server into logs as they are",
