@@ -1,8 +1,9 @@
 """A server in a process of its own that costs little and counts what reaches it: requests, and TCP connections.
 
 It answers as the sources API does, so that a benchmark measures the one who asks. ``GET /sources/<project>`` lists,
-``GET`` and ``PUT /sources/<project>/<name>`` read and create; below ``/refused`` everything is 401. ``POST
-/_there?COUNT`` says how many sources there are, and ``GET /_counts`` tells and resets the counts.
+``GET /sources/id:<id>`` reads, ``GET`` and ``PUT /sources/<project>/<name>`` read and create; below ``/refused``
+everything is 401. ``POST /_there?COUNT`` says how many sources there are, and ``GET /_counts`` tells and resets the
+counts.
 
 Usage: ``python benchmarks/loopback.py [SECONDS]`` prints its address, answers after so many seconds, at once by
 default, and ends with its standard input.
@@ -46,6 +47,11 @@ class Tenant:
         if target.startswith("/refused"):
             return 401, _error("The token is not valid")
         project, _, name = target.partition("/sources/")[2].partition("/")
+        if project.startswith("id:"):
+            found = [each for each in self.sources.values() if each["id"] == project[3:]]
+            if not found:
+                return 404, _error("There is no such source")
+            return 200, json.dumps({"status": "ok", "source": found[0]}).encode()
         if not name:
             if self._listing is None:
                 self._listing = json.dumps({"status": "ok", "sources": list(self.sources.values())}).encode()

@@ -272,7 +272,7 @@ MUTANTS = [
     Mutant(
         "more polls of a connection at a time than it has places",
         ((f"{TRIGGERS}/clients.py", "asyncio.Semaphore(MOST_POLLS)", "asyncio.Semaphore(10**6)"),),
-        (CLIENTS, "-k", "leave_the_queue or leave_room"),
+        (CLIENTS, "-k", "leave_the_queue"),
     ),
     Mutant(
         "one queue for all connections",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.api import ServerError
+from airflow_provider_cm.api.models import Source
 from airflow_provider_cm.triggers import clients, condition, polling
 from airflow_provider_cm.triggers.clients import MOST_POLLS, shared_client
 from airflow_provider_cm.triggers.sources import SourceTrigger
@@ -137,7 +139,9 @@ def test_cancelled_waits_leave_the_queue(connect: Connect) -> None:
             await end(*gone)
             began = time.monotonic()
             assert (await wait_by_id(77))["status"] == "success"
-            return time.monotonic() - began
+            took = time.monotonic() - began
+            await asyncio.sleep(1.5 * LONG_POLL)  # those under way have ended, and there would be room for others
+            return took
 
         assert asyncio.run(wait()) < 2 * LONG_POLL
         assert len(server.requests) == MOST_POLLS + 1
@@ -279,3 +283,34 @@ def test_polls_that_fail_together_read_the_connection_once(connect: Connect, mon
     connect()
     asyncio.run(look())
     assert len(read) == 2
+
+
+def test_a_listing_is_read_in_a_thread_and_judged_by_a_look_in_a_table(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is, the event loop of all triggers does no work that grows with it, nor does the collector."""
+    loops, collected = [], []
+    parse = Source.parse.__func__  # type: ignore[attr-defined]
+
+    def noted(cls: type[Source], /, raw: object, **more: bool) -> Source:
+        loops.append(threading.current_thread() is threading.main_thread())
+        collected.append(gc.isenabled())
+        parsed: Source = parse(cls, raw, **more)
+        return parsed
+
+    monkeypatch.setattr(Source, "parse", classmethod(noted))
+    sources = [{**SOURCE, "id": f"{number:016x}", "name": f"s{number}"} for number in range(2000)]
+    with Server(lambda _: ok(sources=sources)) as server:
+        connect(host=server.url)
+
+        async def wait() -> list[Any]:
+            trigger = SourceTrigger(
+                comms_mining_conn_id="comms_mining_default", project="acme-dev", source_name="s1999", poll_interval=0.1
+            )
+            return [event.payload["source"]["name"] async for event in trigger.run()]
+
+        assert asyncio.run(wait()) == ["s1999"]
+    assert len(loops) >= 2000
+    assert not any(loops)
+    assert not any(collected)
+    assert gc.isenabled()
