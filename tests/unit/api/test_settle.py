@@ -200,6 +200,7 @@ def test_a_put_that_answers_with_an_old_source_is_reported_as_an_upsert(serve: S
         api.create("acme", "example", title="mine")
     assert "upsert" in caught.text
     assert "2026-11-22T11:00:00" in caught.text
+    assert (caught.error.method, caught.error.path, caught.error.status) == ("PUT", "sources/acme/example", 200)
     assert server.methods == ["PUT"]
 
 

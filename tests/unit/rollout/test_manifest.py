@@ -253,7 +253,7 @@ def test_mistakes_of_a_dict_have_paths_instead_of_lines() -> None:
         ("project: a\x00b", "x.yaml:1: this is not YAML"),
         ("[" * 100_000, "nested more than 20 deep"),
         ("a: " + "{a: " * 30, "nested more than 20 deep"),
-        ("? [a, {b: c}]\n: d", "cannot be a key"),
+        ("project: p\n? [a, {b: c}]\n: d", "x.yaml:2: a list or mapping cannot be a key"),
         ("x: !!python/object/apply:os.system [ls]", "is a YAML tag"),
         ("project: \ud800", "surrogate"),
         (b"project: \xff", "not UTF-8"),
