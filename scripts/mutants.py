@@ -426,13 +426,20 @@ MUTANTS = [
     ),
     Mutant(
         "promise: keep cookies",
-        ((f"{API}/transport.py", "session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))", "pass"),),
+        (
+            (f"{API}/transport.py", "session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))", "pass"),
+            (
+                f"{API}/transport.py",
+                "headers=headers, data=body, auth=auth)",
+                "headers=headers, data=body, auth=auth, cookies=session.cookies)",
+            ),
+        ),
         (HOSTILE, "-k", "cookie"),
     ),
     Mutant(
         "promise: read a response of any size",
         ((f"{API}/transport.py", "if size > MAX_RESPONSE_BYTES:", "if False:"),),
-        (TRANSPORT,),
+        (TRANSPORT, "-k", "bomb or too_large"),
     ),
     Mutant(
         "promise: ignore read_only",
