@@ -191,7 +191,7 @@ def write_report(seed: int, machines: list[Machine]) -> str:
     }
     made_with = (
         f"Python {platform.python_version()}, requests {version('requests')}, seed {seed}: "
-        f"`python scripts/test_faults.py --seed {seed}`. `OutcomeUnknownError`: {unknown} "
+        f"`python scripts/test_faults.py --seed {seed}`.\n`OutcomeUnknownError`: {unknown} "
         f"({unknown / machines[0].made:.1%} of the calls)."
     )
     faults: Counter[str] = Counter()

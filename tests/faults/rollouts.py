@@ -21,9 +21,9 @@ from airflow_provider_cm.emulator import Settings
 from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
 from airflow_provider_cm.rollout import Manifest, Report, apply, observe, plan
 from airflow_provider_cm.rollout.actions import CARRIED_OUT
-from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
+from tests.faults.drawn import ANSWERS, LOSSES, PROMPT, odd_settings, random_settings
 from tests.faults.proxy import Step, Wire
-from tests.faults.world import PROJECT, TENANT, World, same_name
+from tests.faults.world import PROJECT, READ_TIMEOUT, TENANT, World, same_name
 from tests.rollout.world import has, name_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ OWNED = [f"s-{number}" for number in range(6)]
 FOREIGN = ["other", "S-1"]
 PROTECTED = "s-0"
 TITLES = ["", "a", "b"]
-READ_TIMEOUT = 0.5
 # A delete rests on a read that is at most so old when it is sent; a little more for the way.
 FRESH = timedelta(seconds=1.5)
 # A request that the proxy delivers late arrives when it likes.
@@ -179,7 +178,7 @@ class Trial:
     def step(self) -> Step:
         step = Step(self.dice.choice(LOSSES) if self.dice.random() < self.loss else Wire.PASS)
         edit = self.edit() if self.dice.random() < self.rival else None
-        answer = self.dice.choice(sorted(ANSWERS)) if self.dice.random() < self.answer else None
+        answer = self.dice.choice(PROMPT) if self.dice.random() < self.answer else None
         when = self.dice.choice(["before", "after"])
 
         def act() -> None:

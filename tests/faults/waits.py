@@ -20,7 +20,7 @@ from airflow_provider_cm.api.auth import forget_tokens
 from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
 from airflow_provider_cm.triggers.polling import Snapshot
 from airflow_provider_cm.triggers.sources import SourceTrigger
-from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
+from tests.faults.drawn import ANSWERS, LOSSES, PROMPT, odd_settings, random_settings
 from tests.faults.proxy import Step, Wire
 from tests.faults.world import PROJECT, TENANT, World, as_read, same_name
 
@@ -35,8 +35,6 @@ CONNECTION = "faulty_waits"
 INTERVAL = 0.01
 SECOND_LOOK_AFTER = 0.03
 LASTS = 0.7
-# A server that breaks off leaves the client waiting behind the proxy, for longer than a trial lasts.
-PROMPT = sorted(set(ANSWERS) - {"truncated", "no answer", "no answer after"})
 # What the clocks of trigger and server may differ by, which are read one after the other.
 TOLERANCE = timedelta(milliseconds=5)
 
