@@ -10,5 +10,5 @@ from airflow_provider_cm.api.errors import ConfigurationError
 
 @pytest.mark.parametrize("source_id", ["None", " ", 1.2e16, "not an id"])
 def test_an_id_that_is_none_names_the_argument(source_id: object) -> None:
-    with pytest.raises(ConfigurationError, match="^source_id: "):
+    with pytest.raises(ConfigurationError, match=r"^source_id: "):
         values.source_address(values.NOT_GIVEN, values.NOT_GIVEN, source_id)
