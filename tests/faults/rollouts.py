@@ -145,6 +145,8 @@ class Trial:
         self.loss, self.answer, self.rival = (dice.choice([0.0, 0.0, 0.1, 0.3]) for _ in range(3))
         world.proxy.seen.clear()
         world.proxy.script = deque(self.step() for _ in range(400))
+        if dice.random() < 0.3:
+            world.proxy.script[0].after = self.outdate
         token = dice.choice(["emulator-admin"] * 12 + ["emulator-viewer"])
         self.may_write = token != "emulator-viewer"  # no secret
         clients = [self.client(token) for _ in range(dice.choice([1, 1, 2]))]
@@ -192,6 +194,12 @@ class Trial:
         if edit is not None and when == "after":
             step.after = lambda: self.interfere(*edit)
         return step
+
+    def outdate(self) -> None:
+        """Make the list that an apply begins with an old one: nothing may be deleted that rests on it alone."""
+        for _ in range(3):
+            self.interfere(*self.edit())
+        self.world.time.skip(5)
 
     def edit(self) -> tuple[str, str, str]:
         act = self.dice.choice(["add", "update", "delete"])
