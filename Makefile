@@ -55,7 +55,7 @@ screenshots: setup ## take the pictures in docs/images anew, from a real Airflow
 matrix: setup ## the tests on each supported Airflow, on several Pythons, and on the lowest versions; writes README's table
 	@PATH="$(dir $(realpath $(UV))):$$PATH" $(BIN)/nox $(addprefix -s ,$(CELLS))
 
-test-faults: setup ## 20,000 random calls under faults, against the server's own record; writes docs/reliability.md
+test-faults: setup ## 20,000 calls, 5,000 rollouts and 1,000 waits under faults, against the server's own record; writes docs/reliability.md
 	@$(BIN)/python scripts/test_faults.py
 
 # SAMPLE and SEED choose the tool's mutants: make mutants SAMPLE=50 SEED=7
