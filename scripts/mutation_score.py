@@ -43,6 +43,11 @@ PACKAGES = ("api", "rollout", "triggers")
 DOCUMENT = HERE / "docs/reliability.md"
 BLOCK = re.compile(r"<!-- mutation score: written by make mutants -->\n.*?<!-- /mutation score -->\n", re.DOTALL)
 WANTED = 90
+# Names that mean the same in capitals: those of HTTP headers and of encodings.
+NO_CASE = {
+    *("accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type"),
+    *("date", "location", "proxy-authorization", "retry-after", "server-timing", "user-agent", "ascii", "utf-8"),
+}
 
 
 def main() -> int:
@@ -105,7 +110,9 @@ class Candidate:
         for each in mutations:
             function = each.contained_by_top_level_function
             # What a module does when it is imported is run by no test of its own.
-            if isinstance(function, libcst.FunctionDef) and not is_text(each.original_node, function):
+            if isinstance(function, libcst.FunctionDef) and not is_text(
+                each.original_node, each.mutated_node, function
+            ):
                 yield cls(file, source, module, each.original_node, each.mutated_node)
 
     @property
@@ -121,11 +128,17 @@ class Candidate:
         return Mutant(self.file, line, self.source, code, coverage.tests(self.file, statement(self.source, line)))
 
 
-def is_text(node: libcst.CSTNode, function: libcst.FunctionDef) -> bool:
-    """Whether a change would be one of words for people only: a text with a blank in it, or a ``__repr__``."""
+def is_text(before: libcst.CSTNode, after: libcst.CSTNode, function: libcst.FunctionDef) -> bool:
+    """Whether no test of behaviour could notice a change.
+
+    So it is with words for people (a text with a blank in it, a ``__repr__``), and with the case of :data:`NO_CASE`.
+    """
     if function.name.value == "__repr__":
         return True
-    return isinstance(node, libcst.SimpleString) and " " in node.raw_value.strip()
+    if not isinstance(before, libcst.SimpleString):
+        return False
+    same = isinstance(after, libcst.SimpleString) and after.raw_value.lower() == before.raw_value.lower()
+    return " " in before.raw_value.strip() or (same and before.raw_value.lower() in NO_CASE)
 
 
 def statement(source: str, line: int) -> range:
@@ -178,8 +191,8 @@ class Tally:
 
 Written by `make mutants` on {datetime.now(UTC):%Y-%m-%d}: mutmut {version("mutmut")} changes one thing at a time in the
 functions of `api`, `rollout` and `triggers`, such as a comparison, a number or an argument, and the unit tests that run
-the changed statement must fail. {tried} What changes words for people only is left out: texts with a blank in them,
-`__repr__`, and calls of a logger; so are, as mutmut does it, functions with a decorator.
+the changed statement must fail. {tried} Left out is what changes words for people only (texts with a blank in them,
+`__repr__`, calls of a logger), or the case of HTTP headers' names; and, as mutmut does it, functions with a decorator.
 
 {self.table()}
 

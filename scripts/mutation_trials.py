@@ -32,6 +32,8 @@ TESTS = (
     "tests/unit/sensors",
     "tests/integration/test_sharing.py",
     "tests/integration/test_watching.py",
+    "tests/secrets/test_notations.py",
+    "tests/secrets/test_hostile_texts.py",
 )
 # What takes long to import and is not mutated.
 IMPORTED_ONCE = ("airflow.sdk", "fastapi", "hypothesis", "pydantic", "requests", "tenacity", "uvicorn", "yaml")
@@ -150,6 +152,8 @@ def run_all(mutants: list[Mutant], copies: list[Path], seconds: dict[str, float]
     while waiting or running:
         while waiting and free:
             mutant = waiting.pop()
+            if len(waiting) % 50 == 0:
+                print(f"{len(waiting)} to go", flush=True)
             if mutant.tests:
                 trial = Trial.start(mutant, free.pop(), seconds)
                 running[trial.pid] = trial
