@@ -32,18 +32,19 @@ class Guards:
     allow_delete: bool = True
     allowed_projects: tuple[str, ...] | None = None
 
-    def check(self, method: str, path: tuple[str, ...], owner_of: Callable[[str], str]) -> None:
+    def check(self, method: str, path: tuple[str, ...], owner_of: Callable[[str], str], version: str = "v1") -> None:
         """Refuse a call that the guards do not allow.
 
         :param method: HTTP method.
         :param path: the segments below ``/api/<version>``, unencoded.
         :param owner_of: reads the project of the source with this id.
+        :param version: the part of the path after ``/api/``, ``v1`` by default.
         :raises ConfigurationError: naming the guard.
         """
         # A slash inside of a segment travels as %2F, which the server takes for a separator like any other, and some
         # servers a backslash too.
         whole = tuple(part for segment in path for part in re.split(r"[/\\]", segment))
-        if method in {"GET", "HEAD"} or is_reading_post(method, whole):
+        if method in {"GET", "HEAD"} or is_reading_post(method, whole, version):
             return
         parts = tuple(part for part in whole if part)
         what = f"{method} {printable('/'.join(parts))}"
@@ -72,6 +73,8 @@ class Guards:
             )
 
 
-def is_reading_post(method: str, parts: tuple[str, ...]) -> bool:
+def is_reading_post(method: str, parts: tuple[str, ...], version: str) -> bool:
     """Whether this is one of the API's queries that are made with POST: a source's statistics."""
-    return method == "POST" and len(parts) == 4 and parts[0] == "sources" and parts[3] == "statistics"
+    return (
+        (method, version) == ("POST", "v1") and len(parts) == 4 and parts[0] == "sources" and parts[3] == "statistics"
+    )

@@ -147,14 +147,14 @@ class ApiSession:
         """
         method = method.upper()
         url, path = join_url(self.endpoint, version, segments, params)
-        self._guards.check(method, segments, self._owner_of)
+        self._guards.check(method, segments, self._owner_of, version)
         return Call(
             method,
             url,
             path,
             route or "/".join((segments[0], *("{}" for _ in segments[1:]))),
             None if json is None else _encode(json),
-            method in {"GET", "HEAD"} or is_reading_post(method, segments),
+            method in {"GET", "HEAD"} or is_reading_post(method, segments, version),
             permission,
             check,
         )

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
 
 class Terms(NamedTuple):
-    """A trigger's arguments, judged; see :class:`airflow_provider_cm.triggers.sources.SourceTrigger`."""
+    """A trigger's arguments, judged.
+
+    :param conn_id: the connection.
+    :param condition: what is waited for.
+    :param interval: seconds between two polls.
+    :param endpoint: where the connection has to lead; ``None`` for where it leads at the first poll.
+    :param deadline: when the sensor's ``timeout`` is over.
+    :param execution_deadline: when the task's ``execution_timeout`` is over.
+    :param looked_at: when the sensor had looked itself.
+    :param patience: which failures of polls are tolerated, and for how long.
+    :param end_from_trigger: whether the trigger's event ends the task.
+    """
 
     conn_id: str
     condition: Condition

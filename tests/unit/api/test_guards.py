@@ -48,6 +48,7 @@ WRITES: dict[str, Call] = {
     "named like the query in another case": _raw("POST", "sources", "prod", "x", "Statistics", json={}),
     "the query with a part left empty": _raw("POST", "sources", "prod/", "x", "statistics", json={}),
     "the query without a name": _raw("POST", "sources", "prod", "statistics", json={}),
+    "the query of another version": _raw("POST", "sources", "prod", "x", "statistics", json={}, version="_private"),
     "the query of something else": _raw("POST", "Sources", "prod", "x", "statistics", json={}),
     "a backslash": _raw("PUT", "sources\\prod\\x"),
     "a method of tomorrow": _raw("PATCH", "sources", "prod", "x"),
