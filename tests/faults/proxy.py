@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import re
 import socket
 import struct
 import threading
@@ -223,7 +224,7 @@ class FaultProxy:
         self._deliver_late()
         if step.wire is Wire.LATE:
             self.late.append((1, message, seen))
-        return self._answer(step.wire, answer, client) and bool(answer)
+        return self._answer(step.wire, answer, client) and is_whole(answer)
 
     def _answer(self, wire: Wire, answer: bytes, client: socket.socket) -> bool:
         """Bring the client the answer, or what the script leaves of it; ``False`` when the connection is over."""
@@ -259,6 +260,13 @@ def read_message(stream: BinaryIO) -> bytes | None:
         if line.lower().startswith(b"content-length:"):
             length = int(line.split(b":", 1)[1])
     return None
+
+
+def is_whole(message: bytes) -> bool:
+    """Whether a message has all of the body that it promises; otherwise its sender has broken off."""
+    head, _, body = message.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length:\s*(\d+)", head, re.IGNORECASE)
+    return bool(message) and len(body) == int(length[1] if length else 0)
 
 
 def reset(sock: socket.socket) -> None:

@@ -21,7 +21,7 @@ from airflow_provider_cm.emulator import Settings
 from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
 from airflow_provider_cm.rollout import Manifest, Report, apply, observe, plan
 from airflow_provider_cm.rollout.actions import CARRIED_OUT
-from tests.faults.drawn import ANSWERS, LOSSES, PROMPT, odd_settings, random_settings
+from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
 from tests.faults.proxy import Step, Wire
 from tests.faults.world import PROJECT, READ_TIMEOUT, TENANT, World, same_name
 from tests.rollout.world import has, name_of
@@ -180,7 +180,7 @@ class Trial:
     def step(self) -> Step:
         step = Step(self.dice.choice(LOSSES) if self.dice.random() < self.loss else Wire.PASS)
         edit = self.edit() if self.dice.random() < self.rival else None
-        answer = self.dice.choice(PROMPT) if self.dice.random() < self.answer else None
+        answer = self.dice.choice(sorted(ANSWERS)) if self.dice.random() < self.answer else None
         when = self.dice.choice(["before", "after"])
 
         def act() -> None:

@@ -20,7 +20,7 @@ from airflow_provider_cm.api.auth import forget_tokens
 from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
 from airflow_provider_cm.triggers.polling import Snapshot
 from airflow_provider_cm.triggers.sources import SourceTrigger
-from tests.faults.drawn import ANSWERS, LOSSES, PROMPT, odd_settings, random_settings
+from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
 from tests.faults.proxy import Step, Wire
 from tests.faults.world import PROJECT, TENANT, World, as_read, same_name
 
@@ -170,7 +170,7 @@ class Trial:
     def step(self) -> Step:
         step = Step(self.dice.choice(LOSSES) if self.dice.random() < self.loss else Wire.PASS)
         if self.dice.random() < self.answer:
-            kind, options = ANSWERS[self.dice.choice(PROMPT)]
+            kind, options = ANSWERS[self.dice.choice(sorted(ANSWERS))]
             options = {name: value for name, value in options.items() if name != "retry_after"}
             step.before = lambda: self.world.server.faults.add(kind, **options)
         return step
