@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -22,6 +22,9 @@ WAITING: dict[str, Any] = {
     "timeout": 60,
     "max_consecutive_failures": 2,
     "max_failure_seconds": 2,
+    # Airflow fails a task that resumes before its scheduler has noted that the worker let go of it.
+    "retries": 2,
+    "retry_delay": timedelta(seconds=1),
 }
 
 with DAG("odd_waits", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None, catchup=False):
