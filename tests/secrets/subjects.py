@@ -63,6 +63,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "DeleteSourceOperator": [{**INBOX, "only_if_empty": True}, {"source_id": SOME_ID, "if_missing": "fail"}],
     "PlanSourcesOperator": [{"manifest": MANIFEST, "prune": True, "max_deletes": 1}],
     "ApplySourcesOperator": [{"plan": plan_for_the_connection, "delete_nonempty": True}],
+    "ApproveSourcesOperator": [],  # it has no connection, and so no secret; it asks a person
     "ReconcileSourcesOperator": [
         {"manifest": MANIFEST, "prune": True, "max_deletes": 9, "delete_nonempty": True},
         {"manifest": MANIFEST, "on_drift": "fail"},
@@ -93,6 +94,7 @@ _PRUNE = ["--manifest", str(MANIFEST_FILE), "--prune", "--max-deletes", "9"]
 COMMANDS: dict[tuple[str, ...], list[list[str]]] = {
     ("comms-mining", "check"): [[], ["--verbose"]],
     ("comms-mining", "list"): [["--project", "acme-dev", "--json"]],
+    ("comms-mining", "validate"): [_PRUNE],
     ("comms-mining", "plan"): [["--markdown", *_PRUNE]],
     ("comms-mining", "apply"): [["--yes", "--delete-nonempty", "--verbose", *_PRUNE]],
     ("comms-mining", "export"): [["--project", "acme-dev"]],
