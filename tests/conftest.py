@@ -73,3 +73,11 @@ def sent(comms_mining_emulator: EmulatorServer) -> Sent:
         return [f"{each.method} {each.path.partition('/api/v1/')[2] or each.path}" for each in requests]
 
     return tell
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let second looks come at once; tests/unit/api/test_settle.py and tests/unit/triggers show that they wait."""
+    for module in ("api.settle", "api.sources", "rollout.applying"):
+        monkeypatch.setattr(f"airflow_provider_cm.{module}.LAG", 0.0)
+    monkeypatch.setattr("airflow_provider_cm.triggers.condition.SECOND_LOOK_AFTER", 0.01)

@@ -29,6 +29,9 @@ EXTRAS = (
     "tenant",
     "identity_url",
     "scope",
+    "read_only",
+    "allow_delete",
+    "allowed_projects",
     "connect_timeout",
     "read_timeout",
     "max_attempts",
@@ -38,9 +41,6 @@ EXTRAS = (
     "proxy",
     "allow_http",
     "ui_url",
-    "read_only",
-    "allow_delete",
-    "allowed_projects",
 )
 
 

@@ -49,6 +49,8 @@ def plan_for_the_connection() -> dict[str, Any]:
     return plan(Manifest.parse(MANIFEST), [], target=target).to_dict()
 
 
+# A wait tolerates failures for ten minutes otherwise.
+ONE_FAILURE: dict[str, Any] = {"max_consecutive_failures": 1, "max_failure_seconds": 0}
 # Each class that the provider lists, by its name, with the arguments of each run of it; a function is called to give
 # an argument when the run begins.
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
@@ -70,14 +72,21 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     ],
     "ExportSourcesOperator": [{"project": "acme-dev"}],
     "SourceSensor": [
-        {**INBOX, "match": {"title": "Other"}, "timeout": 0, "poke_interval": 0.01},
-        {**INBOX, "until": "has_messages", "deferrable": True, "max_consecutive_failures": 1},
-        {**INBOX, "until": "updated", "updated_after": PAST, "deferrable": True, "end_from_trigger": True},
+        {**INBOX, "match": {"title": "Other"}, "timeout": 0, "poke_interval": 0.01, **ONE_FAILURE},
+        {**INBOX, "until": "has_messages", "deferrable": True, **ONE_FAILURE},
+        {
+            **INBOX,
+            "until": "updated",
+            "updated_after": PAST,
+            "deferrable": True,
+            "end_from_trigger": True,
+            **ONE_FAILURE,
+        },
     ],
     "SourceTrigger": [
-        {**INBOX, "match": {"title": "Other"}},
-        {**INBOX, "until": "updated", "updated_after": PAST},
-        {"source_id": SOME_ID, "until": "absent", "max_consecutive_failures": 2, "poll_interval": 0.01},
+        {**INBOX, "match": {"title": "Other"}, **ONE_FAILURE},
+        {**INBOX, "until": "updated", "updated_after": PAST, **ONE_FAILURE},
+        {"source_id": SOME_ID, "until": "absent", "poll_interval": 0.01, **ONE_FAILURE, "max_consecutive_failures": 2},
     ],
 }
 # What is done with each hook that the provider lists.

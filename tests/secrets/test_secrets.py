@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.secrets.situations import Situation
 
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 # How many of all are run in situations that come in large numbers or take their time; SECRETS=all runs all of them.
 FEW = 3
 CHANNELS = (

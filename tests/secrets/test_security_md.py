@@ -20,6 +20,7 @@ from tests.secrets.subjects import (
     INBOX,
     MANIFEST,
     MANIFEST_FILE,
+    ONE_FAILURE,
     _run_command,
     _run_task,
     _run_trigger,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.emulator import EmulatorServer
 
+pytestmark = pytest.mark.usefixtures("impatient")
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 GRANTS = {"View sources": {READ}, "Sources admin": {ADMIN}, "View sources and Sources admin": {READ, ADMIN}}
 # Each thing of the table by its name there, with arguments with which it has something to do.
@@ -46,8 +48,8 @@ ARGUMENTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "ApplySourcesOperator": lambda _: {"plan": _plan()},
     "ReconcileSourcesOperator": lambda _: {"manifest": MANIFEST},
     "ExportSourcesOperator": lambda _: {"project": "acme-dev"},
-    "SourceSensor": lambda _: {**INBOX, "until": "has_messages"},
-    "SourceTrigger": lambda _: {**INBOX, "until": "has_messages"},
+    "SourceSensor": lambda _: {**INBOX, "until": "has_messages", **ONE_FAILURE},
+    "SourceTrigger": lambda _: {**INBOX, "until": "has_messages", **ONE_FAILURE},
 }
 COMMANDS: dict[str, list[str]] = {
     "comms-mining check": [],

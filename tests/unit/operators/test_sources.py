@@ -458,13 +458,6 @@ def test_delete_by_name_resolves_the_id_first(tenant: TenantHandle, sent: Sent) 
     assert tenant.sources() == [other]
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second look comes at once; tests/unit/api/test_settle.py shows that it waits."""
-    for each in ("settle", "sources"):
-        monkeypatch.setattr(f"airflow_provider_cm.api.{each}.LAG", 0.0)
-
-
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("address", [{"source_id": NO_ID}, BY_NAME])
 def test_what_is_missing_is_ignored_skipped_or_an_error(
