@@ -2,7 +2,7 @@
 Faults: which requests are to go wrong, how often, when and how.
 
 A :class:`Fault` is a plain description; :class:`Faults` keeps those in force and tells for each request which one it
-meets. :mod:`airflow_provider_cm.emulator.fault_layer` carries them out. In process, on the command line and at the
+meets. :mod:`airflow_provider_cm.emulator.fault_middleware` carries them out. In process, on the command line and at the
 admin endpoint a fault says the same things in the same words::
 
     server.faults.add("503", "PUT", "*/sources/*", times=2)
@@ -27,7 +27,7 @@ from airflow_provider_cm.emulator.settings import explain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_cm.emulator.records import Grant
+    from airflow_provider_cm.emulator.tokens import Grant
 
 Json = dict[str, Any]
 When = Literal["before", "after"]
@@ -59,9 +59,17 @@ KINDS: dict[str, _Kind] = {
     "revoked-token": ("401; the token is refused from now on", "before", ()),
     "expired-token": ("401; the minted token has expired from now on, and a new one works", "before", ()),
     "quota": ("403 quotas exceeded", "before", ()),
+    "odd-json": (
+        (
+            "the real answer with one more field in the envelope and in each source: odd=surrogate, nul, big-integer, "
+            "nan or infinity; odd=timing is a Server-Timing of 400 digits instead"
+        ),
+        "after",
+        ("odd",),
+    ),
     "endless": ("JSON that never ends, as long as somebody reads it", "before", ()),
 }
-_OPTIONS = ("retry_after", "date", "html", "seconds", "chunk", "status", "to")
+_OPTIONS = ("retry_after", "date", "html", "seconds", "chunk", "status", "to", "odd")
 _PLAIN = re.compile(r"""[^\s'"\\]+""")
 _DEFAULTS: dict[str, dict[str, object]] = {
     "slow-start": {"seconds": 5.0},
@@ -70,6 +78,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
     "empty": {"status": 200},
     "html": {"status": 200},
     "redirect": {"status": 302},
+    "odd-json": {"odd": "surrogate"},
 }
 
 _Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
@@ -109,6 +118,7 @@ class Fault(BaseModel):
     chunk: Annotated[int, Field(ge=1)] | None = None
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     to: Annotated[str, Field(min_length=1, pattern=r"^[\x21-\x7e]+$")] | None = None
+    odd: Literal["surrogate", "nul", "big-integer", "nan", "infinity", "timing"] | None = None
 
     @field_validator("kind")
     @classmethod

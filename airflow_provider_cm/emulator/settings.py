@@ -25,8 +25,8 @@ class Settings(BaseModel):
 
     shapes: Literal["full", "docs"] = Field(
         default="full",
-        description="Keys of a source in responses: full is what the vendor's client needs, docs only what its "
-        "pages show for each endpoint. A guess: that the service sends what its client needs.",
+        description="Keys of a source in responses: full is what the vendor's contract of 2025 requires, a fact; docs "
+        "only what its pages show for each endpoint.",
     )
     duplicate_put: Literal[400, 409, 422, "upsert"] = Field(
         default=409,
@@ -47,20 +47,23 @@ class Settings(BaseModel):
     )
     invalid_name: Literal[400, 404, 422] = Field(
         default=400,
-        description="A project, source or id in the path that breaks the rules of 2021's schema. A guess: schema "
+        description="A project, source or id in the path that breaks the rules of the contract. A guess: schema "
         "violations in bodies are 400.",
     )
-    no_permission: Literal[401, 403] = Field(
+    no_permission: Literal[401, 403, 404] = Field(
         default=403,
-        description="A valid token without the permission. A guess: 403 is conventional, a vendor script met 401.",
+        description="A valid token without the permission. A guess: 403 is conventional, a vendor script met 401, and "
+        "some services hide what is forbidden behind 404.",
     )
     null_field: Literal[400, "ignore"] = Field(
         default=400,
-        description="null where only bucket_id on update may be null. A guess: 2021's schema says string.",
+        description="null in a field other than bucket_id. That it is refused is a fact: the vendor's contract of 2025 "
+        "allows null for bucket_id only. The status is a guess: the contract says 4XX.",
     )
     unknown_field: Literal[400, "ignore"] = Field(
         default=400,
-        description="A key the API does not know. A guess: 2021's schema allows no additional properties.",
+        description="A field that the API does not know. That it is refused is a fact: the vendor's contract of 2025 "
+        "allows no additional properties. The status is a guess: the contract says 4XX.",
     )
     unknown_bucket: Literal[400, 404, 422, "accept"] = Field(
         default=422,
@@ -69,12 +72,23 @@ class Settings(BaseModel):
     languages: tuple[str, ...] = Field(
         default=("en", "de", "xlm", "Multilingual"),
         min_length=1,
-        description="Accepted values of language. A guess: the vendor's page names en and Multilingual, 2021's "
-        "schema en, de and xlm, and its client's tests use de.",
+        description="Accepted values of language. A fact for en, de and xlm, which the vendor's contract of 2025 "
+        "lists; a guess for Multilingual, which only its page names, and which the service may refuse.",
     )
     language_on_update: Literal["refuse", "accept", "ignore"] = Field(
-        default="refuse",
-        description="language in an update. A guess: the vendor's page leaves it out, 2021's schema has it.",
+        default="ignore",
+        description="What an update does with language. The vendor's contract of 2025 allows it; the effect is not "
+        "documented, so ignore is a guess, as are the others.",
+    )
+    kind_on_update: Literal["refuse", "accept", "ignore"] = Field(
+        default="ignore",
+        description="What an update does with _kind. The vendor's contract of 2025 allows it; the effect is not "
+        "documented, so ignore is a guess, as are the others.",
+    )
+    transform_tags: tuple[str, ...] = Field(
+        default=("generic.0.CONVKER5",),
+        description="Values of email_transform_tag that the server knows; another one of the right shape is 422, as in "
+        "the vendor's client's tests. The default is the one that its client sends; a guess that there are others.",
     )
     sensitive_properties_update: Literal["replace", "merge"] = Field(
         default="replace",
@@ -101,15 +115,16 @@ class Settings(BaseModel):
     )
     max_title: _Count = Field(
         default=128,
-        description="Longest title, in characters. A guess: from 2021's schema.",
+        description="Longest title, in characters. A fact for responses, from the vendor's contract of 2025; a guess "
+        "for requests, for which only its schema of 2021 says so.",
     )
     max_description: _Count = Field(
         default=16384,
-        description="Longest description, in characters. A guess: from 2021's schema.",
+        description="Longest description, in characters. A fact, from the vendor's contract of 2025.",
     )
     max_sensitive_properties: _Count = Field(
         default=4096,
-        description="Most sensitive properties of one source. A guess: from 2021's schema.",
+        description="Most sensitive properties of one source. A fact, from the vendor's contract of 2025.",
     )
     invalid_client: Literal[400, 401] = Field(
         default=400,
@@ -132,6 +147,16 @@ class Settings(BaseModel):
         default=0.0,
         description="Milliseconds to wait before each answer, outside Server-Timing, as a slow network would.",
     )
+    read_lag_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Seconds until lists and reads show a create, update or delete, as from a replica that lags "
+        "behind; writes themselves act at once. A guess: nothing is known of replicas.",
+    )
+    date_offset_s: Annotated[float, Field(ge=-31536000, le=31536000, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Seconds by which the Date header is ahead of the service's own timestamps, as with a gateway "
+        "whose clock differs; negative if it is behind. A guess, without evidence.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -139,7 +164,7 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         text = value.strip()
-        if info.field_name == "languages":
+        if info.field_name in ("languages", "transform_tags"):
             return tuple(part.strip() for part in text.split(",") if part.strip())
         if text.isdecimal():
             return int(text)

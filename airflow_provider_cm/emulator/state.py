@@ -13,25 +13,19 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.errors import ApiError
 from airflow_provider_cm.emulator.faults import Faults
-from airflow_provider_cm.emulator.records import (
-    ROLES,
-    Application,
-    Change,
-    Clock,
-    Grant,
-    RecordedRequest,
-    utc_now,
-)
+from airflow_provider_cm.emulator.permissions import ROLES
+from airflow_provider_cm.emulator.records import Change, Clock, utc_now
 from airflow_provider_cm.emulator.settings import Settings
 from airflow_provider_cm.emulator.tenant import Tenant
+from airflow_provider_cm.emulator.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from airflow_provider_cm.emulator.request_log import RecordedRequest
 
 DEFAULT_TENANTS = ("/", "/acme/dev/reinfer_", "/acme/prod/reinfer_")
 DEFAULT_PROJECTS = ("acme-dev", "acme-prod")
-API_SCOPE = "Ixp.ApiAccess"
-SCOPES = ("PM.User", "PM.User.Read", API_SCOPE)
 # Enough for any test; a server left running for weeks must not fill the memory.
 _MOST_KEPT = 100_000
 # The number of the request being served, for the record of changes; none outside a request.
@@ -61,6 +55,7 @@ class State:
         self.on_change: Callable[[], None] | None = None
         self.on_request: Callable[[RecordedRequest, float], None] | None = None
         self.faults = Faults(self.tenant)
+        self.tokens = Tokens(self.now)
         self.admin_token = secrets.token_urlsafe(24) if random_tokens else None
         self._initial_settings = settings or Settings()
         self._fill = fill or fill_default
@@ -80,13 +75,11 @@ class State:
             self.changes: deque[Change] = deque(maxlen=_MOST_KEPT)
             self._numbers = itertools.count(1)
             self._sent: dict[str, deque[float]] = {}
-            self._minted = 0
-            self.grants: dict[str, Grant] = {}
-            self.applications: dict[str, Application] = {}
+            self.tokens.clear()
             for role in ("admin", "viewer"):
                 name = f"emulator-{role}"
-                self.add_grant(name, self._values[name], ROLES[role])
-            self.add_application("emulator-app", self._values["emulator-secret"], ROLES["admin"])
+                self.tokens.add(name, self._values[name], ROLES[role])
+            self.tokens.add_application("emulator-app", self._values["emulator-secret"], ROLES["admin"])
             self._fill(self)
             self.changes.clear()
             self.changed()
@@ -94,6 +87,10 @@ class State:
     def now(self) -> datetime:
         """Tell the emulator's time."""
         return self.clock()
+
+    def gateway_time(self) -> datetime:
+        """Tell the time by the clock of the gateway in front, as the ``Date`` header has it."""
+        return self.clock() + timedelta(seconds=self.settings.date_offset_s)
 
     # Tenants
 
@@ -134,85 +131,16 @@ class State:
         """Give the next request its number."""
         return next(self._numbers)
 
-    # Tokens
-
-    def add_grant(self, name: str, value: str, permissions: frozenset[str]) -> Grant:
-        """Make a bearer token valid."""
-        grant = Grant(name, value, permissions)
-        self.grants[value] = grant
-        return grant
-
-    def add_application(self, client_id: str, secret: str, permissions: frozenset[str]) -> None:
-        """Make an external application known."""
-        self.applications[client_id] = Application(client_id, secret, permissions)
-
-    def grant_named(self, name: str) -> Grant:
-        """Give the token of that name; 404 if there is none."""
-        with self.lock:
-            for grant in self.grants.values():
-                if grant.name == name:
-                    return grant
-        raise ApiError(404, f"There is no token named '{name}'")
-
-    def revoke(self, name: str) -> None:
-        """Make a token invalid, as deleting it would."""
-        with self.lock:
-            del self.grants[self.grant_named(name).value]
-
-    def expire(self, name: str) -> None:
-        """Make a token expire now."""
-        with self.lock:
-            grant = self.grant_named(name)
-            self.grants[grant.value] = replace(grant, expires_at=self.clock())
-
-    def replace_token(self, name: str, value: str) -> Grant:
-        """Give a token another value, as its owner regenerating it would; the old value is refused from then on."""
-        with self.lock:
-            if value in self.grants:
-                raise ApiError(409, "That value is a known token already")
-            old = self.grant_named(name)
-            del self.grants[old.value]
-            self.grants[value] = replace(old, value=value)
-            return self.grants[value]
-
-    def mint(self, client_id: str, scopes: Sequence[str]) -> Grant:
-        """Make a token for an external application; without the API's scope it opens nothing."""
-        with self.lock:
-            application = self.applications[client_id]
-            now = self.clock()
-            # Long dead tokens go, so that a server left running does not collect them.
-            day = timedelta(days=1)
-            for grant in list(self.grants.values()):
-                if grant.expires_at is not None and grant.expires_at + day < now:
-                    del self.grants[grant.value]
-            self._minted += 1
-            grant = Grant(
-                name=f"{client_id}#{self._minted}",
-                value=secrets.token_urlsafe(32),
-                permissions=application.permissions if API_SCOPE in scopes else ROLES["none"],
-                expires_at=now + timedelta(seconds=self.settings.token_lifetime),
-            )
-            self.grants[grant.value] = grant
-            return grant
-
-    def authenticate(self, value: str | None) -> Grant:
-        """Give the grant of a bearer token; 401 if there is none or it has expired."""
-        headers = {"WWW-Authenticate": "Bearer"}
-        if not value:
-            raise ApiError(401, "Authentication is required: send Authorization: Bearer <token>", headers)
-        with self.lock:
-            grant = self.grants.get(value)
-        if grant is None:
-            raise ApiError(401, "The token is not valid", headers)
-        if grant.expires_at is not None and grant.expires_at <= self.clock():
-            raise ApiError(401, "The token has expired", headers)
-        return grant
-
-    def grant_in(self, authorization: str | None) -> Grant | None:
-        """Give the known token that an Authorization header holds, if it holds one."""
-        value = bearer_value(authorization)
-        with self.lock:
-            return self.grants.get(value) if value else None
+    def readable(self, tenant: Tenant) -> Tenant:
+        """Give what reads of a tenant show: itself, or how it was before the changes that have yet to be replicated."""
+        shown_until = self.clock() - timedelta(seconds=self.settings.read_lag_s)
+        unseen = []
+        for change in reversed(self.changes):
+            if change.at <= shown_until:
+                break
+            if change.tenant == tenant.path:
+                unseen.append(change)
+        return tenant.without(unseen) if unseen else tenant
 
     # Settings and limits
 
@@ -236,12 +164,6 @@ class State:
                 sent.append(now)
                 return None
             return sent[-limit] + 60 - now
-
-
-def bearer_value(authorization: str | None) -> str | None:
-    """Take the token out of an Authorization header, if it is one of kind Bearer."""
-    scheme, _, value = (authorization or "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else None
 
 
 def fill_default(state: State) -> None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
-from airflow_provider_cm.emulator.edge import tidy
+from airflow_provider_cm.emulator.middleware import tidy
 from airflow_provider_cm.emulator.errors import ApiError
 from tests.integration.emulator.conftest import Caller
 

@@ -172,7 +172,7 @@ def test_a_bad_port_isrefused(refused: Callable[..., str], comms_mining_emulator
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = """
 import sys
-sys.modules["fastapi"] = None
+sys.modules["starlette"] = None
 from airflow_provider_cm.emulator.__main__ import main
 sys.exit(main())
 """

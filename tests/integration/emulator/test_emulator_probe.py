@@ -25,16 +25,16 @@ from airflow_provider_cm.emulator import EmulatorServer, Settings
 from airflow_provider_cm.emulator.probe.cli import run
 from airflow_provider_cm.emulator.probe.client import Client, _retry_after, clean
 from airflow_provider_cm.emulator.probe.credentials import DeveloperToken
-from airflow_provider_cm.emulator.probe.lab import Lab, UnsettledError
+from airflow_provider_cm.emulator.probe.scratch import ScratchProject, UnsettledError
 from airflow_provider_cm.emulator.probe.limits import longest
-from airflow_provider_cm.emulator.probe.run import Run
+from airflow_provider_cm.emulator.probe.run import ProbeRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_cm.emulator import TenantHandle
     from airflow_provider_cm.emulator.probe.report import Report
-    from airflow_provider_cm.emulator.records import RecordedRequest
+    from airflow_provider_cm.emulator.request_log import RecordedRequest
 
 PATH = "/acme/dev/reinfer_"
 EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "12"))
@@ -70,11 +70,11 @@ def _arguments(tenant: TenantHandle, *more: str, application: bool = False) -> l
     return [*endpoint, *token, "--yes", "--json", *more]
 
 
-def _probe(tenant: TenantHandle, token: str = "emulator-admin") -> Run:
-    lab = Lab(Client(tenant.endpoint, DeveloperToken(token), backoff=0.001), "acme-dev")
-    lab.viewer_token = "emulator-viewer"
-    lab.languages = ("en", "de", "xlm", "Multilingual")
-    return Run(lab.client, lab, lambda text: None)
+def _probe(tenant: TenantHandle, token: str = "emulator-admin") -> ProbeRun:
+    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken(token), backoff=0.001), "acme-dev")
+    scratch.viewer_token = "emulator-viewer"
+    scratch.languages = ("en", "de", "xlm", "Multilingual")
+    return ProbeRun(scratch.client, scratch, lambda text: None)
 
 
 def _compare(report: Report, settings: Settings) -> None:
@@ -244,10 +244,10 @@ def test_a_signal_in_the_middle_leaves_nothing(
 
 
 def test_a_crash_of_its_own_leaves_nothing(tenant: TenantHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Lab, source: dict[str, Any]) -> dict[str, Any]:
+    def broken(self: ScratchProject, source: dict[str, Any]) -> dict[str, Any]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Lab, "read", broken)
+    monkeypatch.setattr(ScratchProject, "read", broken)
     with pytest.raises(ZeroDivisionError):
         _probe(tenant).go()
     assert _own(tenant) == []
@@ -348,8 +348,8 @@ def test_a_full_quota_settles_less_and_leaves_nothing(
 
 
 def test_a_project_that_is_not_there_ends_it(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
-    lab = Lab(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "absent")
-    report = Run(lab.client, lab, lambda text: None).go()
+    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "absent")
+    report = ProbeRun(scratch.client, scratch, lambda text: None).go()
     assert report.stopped == "the project 'absent' can't be listed: 404 \"Project 'absent' not found\""
     assert (report.exit_code, len(comms_mining_emulator.requests)) == (1, 1)
 
@@ -476,11 +476,11 @@ def test_the_longest_length_is_not_looked_for_without_end() -> None:
 
 
 def test_it_deletes_only_what_it_created(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
-    lab = Lab(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "acme-dev")
-    theirs = tenant.add_source("acme-dev", f"{lab.prefix}-1")  # even with its prefix, as long as it did not ask
+    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "acme-dev")
+    theirs = tenant.add_source("acme-dev", f"{scratch.prefix}-1")  # even with its prefix, as long as it did not ask
     with pytest.raises(ValueError, match="not the probe's"):
-        lab.delete(theirs["id"])
-    assert lab.clean() == ([], [])
+        scratch.delete(theirs["id"])
+    assert scratch.clean() == ([], [])
     assert tenant.source("acme-dev", theirs["name"]) == theirs
     assert comms_mining_emulator.requests == []
 

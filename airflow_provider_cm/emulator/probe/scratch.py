@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 # A setting's value, and the evidence for it.
 Answer = tuple[object, str]
-Ask = Callable[["Lab"], Answer]
+Ask = Callable[["ScratchProject"], Answer]
 Place = tuple[str, str]
 
 _LOOKS = 3
@@ -25,7 +25,7 @@ class UnsettledError(Exception):
     """A question has no answer; the message says why."""
 
 
-class Lab:
+class ScratchProject:
     """
     Creates, changes and deletes sources, its own only.
 

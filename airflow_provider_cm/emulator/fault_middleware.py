@@ -11,15 +11,15 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.admin import ADMIN_PATH
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.routes.admin import ADMIN_PATH
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from airflow_provider_cm.emulator.faults import Fault
-    from airflow_provider_cm.emulator.records import Grant
     from airflow_provider_cm.emulator.state import State
+    from airflow_provider_cm.emulator.tokens import Grant
 
 # Not ASGI: asks the edge to close the connection as it is. What the edge is told is on record before it happens.
 CLOSE = "emulator.close"
@@ -27,6 +27,14 @@ CLOSE = "emulator.close"
 _JSON = ("content-type", "application/json")
 _HTML = ("content-type", "text/html")
 _CHALLENGE = ("www-authenticate", "Bearer")
+# As they stand in the body; Python's own writer would not make all of them.
+_ODD_VALUES = {
+    "surrogate": '"half of an emoji: \\ud83d"',
+    "nul": '"a\\u0000b"',
+    "big-integer": "123456789012345678901234567890",
+    "nan": "NaN",
+    "infinity": "1e999",
+}
 _ENDLESS_PART = b" " * 65536
 
 
@@ -44,7 +52,7 @@ class _Answer:
         return {"type": "http.response.start", "status": self.status, "headers": raw}
 
 
-class FaultLayer:
+class FaultMiddleware:
     """Hands each request on, unless a fault is meant for it."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
@@ -90,7 +98,7 @@ class FaultLayer:
         if grant is not None and fault.kind in ("revoked-token", "expired-token"):
             # By now another request may have been first.
             with suppress(ApiError):
-                spoil = self.state.revoke if fault.kind == "revoked-token" else self.state.expire
+                spoil = self.state.tokens.revoke if fault.kind == "revoked-token" else self.state.tokens.expire
                 spoil(grant.name)
         answer = self._made_up(fault, real)
         match fault.kind:
@@ -108,6 +116,8 @@ class FaultLayer:
                 await _close(receive, send)
             case "endless":
                 await _pour(answer, receive, send)
+            case "odd-json":
+                await _send(_odd(answer, fault.odd or ""), send)
             case _:
                 await _send(answer, send)
 
@@ -132,7 +142,7 @@ class FaultLayer:
                 return _error(403, "quotas exceeded: this tenant may hold no more sources")
             case "endless":
                 return _Answer(200, b'{"status": "ok", "padding": "', [_JSON])
-            case "slow-start" | "slow-body" | "truncated":
+            case "slow-start" | "slow-body" | "truncated" | "odd-json":
                 return real or _error(503, "503 Service Unavailable")
             case _:
                 return self._failure(fault)
@@ -145,12 +155,24 @@ class FaultLayer:
             return answer
         after = f"{fault.retry_after:g}"
         if fault.date:
-            after = format_datetime(self.state.clock() + timedelta(seconds=fault.retry_after), usegmt=True)
+            after = format_datetime(self.state.gateway_time() + timedelta(seconds=fault.retry_after), usegmt=True)
         return replace(answer, headers=[*answer.headers, ("retry-after", after)])
 
 
 def _json(status: int, content: dict[str, Any]) -> _Answer:
     return _Answer(status, json.dumps(content, separators=(",", ":")).encode(), [_JSON])
+
+
+def _odd(answer: _Answer, odd: str) -> _Answer:
+    """Add to an answer what a JSON parser or a database may not take."""
+    if odd == "timing":
+        return replace(answer, headers=[*answer.headers, ("server-timing", f"total;dur={'9' * 400}")])
+    content = json.loads(answer.body)
+    for each in (content, content.get("source"), *content.get("sources", ())):
+        if each is not None:
+            each["odd"] = "ODD"
+    body = json.dumps(content, separators=(",", ":")).replace('"ODD"', _ODD_VALUES[odd])
+    return replace(answer, body=body.encode("ascii"))
 
 
 def _error(status: int, message: str) -> _Answer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 # pydantic reads these annotations when the classes below are made.
-from airflow_provider_cm.emulator.records import Bucket, Project, Source  # noqa: TC001
+from airflow_provider_cm.emulator.records import Bucket, Project, Source, User  # noqa: TC001
 from airflow_provider_cm.emulator.settings import explain
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class _KeptTenant(BaseModel):
     projects: list[Project]
     buckets: list[Bucket]
     sources: list[Source]
+    users: list[User] = []
 
 
 class _Document(BaseModel):
@@ -68,7 +69,7 @@ class StateFile:
         with state.lock:
             state.tenants.clear()
             for kept in document.tenants:
-                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources)
+                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources, kept.users)
 
     def _save(self, state: State) -> None:
         with state.lock:
@@ -80,6 +81,7 @@ class StateFile:
                         projects=list(tenant.projects.values()),
                         buckets=list(tenant.buckets.values()),
                         sources=list(tenant.sources.values()),
+                        users=list(tenant.users.values()),
                     )
                     for tenant in state.tenants.values()
                 ],

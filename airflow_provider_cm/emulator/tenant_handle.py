@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.shapes import bucket_json, project_json, source_json
-from airflow_provider_cm.emulator.validation import (
-    BUCKET_PATTERN,
-    PROJECT_PATTERN,
-    SOURCE_PATTERN,
-    check_name,
-    project_fields,
-    source_fields,
-)
+from airflow_provider_cm.emulator.operations import check_body, check_name
+from airflow_provider_cm.emulator.permissions import ROLES
+from airflow_provider_cm.emulator.serializers import bucket_json, project_json, source_json
+from airflow_provider_cm.emulator.source_fields import source_fields
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.records import Source
+    from airflow_provider_cm.emulator.records import Source, SourceFields
     from airflow_provider_cm.emulator.state import State
 
 
@@ -52,9 +48,9 @@ class TenantHandle:
     def add_project(self, name: str, **fields: object) -> dict[str, Any]:
         """Add a project, with ``title`` and ``description`` if wanted."""
         state = self._state
-        check_name(name, PROJECT_PATTERN, "project", state.settings)
+        check_name(name, "createProject", "name", state.settings)
         with state.lock:
-            wanted = project_fields({"project": fields}, state.settings, update=False)
+            wanted = check_body({"project": fields}, "createProject", state.settings)["project"]
             project = state.tenant(self.path).add_project(name, wanted, state.settings)
             state.changed()
             return project_json(project, state.settings)
@@ -62,13 +58,13 @@ class TenantHandle:
     def add_bucket(self, project: str, name: str, title: str | None = None) -> dict[str, Any]:
         """Add a bucket, whose ``id`` can then be a source's ``bucket_id``."""
         state = self._state
-        check_name(name, BUCKET_PATTERN, "bucket name", state.settings)
+        check_name(name, "createBucket", "bucket_name", state.settings)
         with state.lock:
             bucket = state.tenant(self.path).add_bucket(project, name, title, state.settings)
             state.changed()
             return bucket_json(bucket, state.settings)
 
-    def add_source(self, project: str, name: str, *, messages: float = 0, **fields: object) -> dict[str, Any]:
+    def add_source(self, project: str, name: str, *, messages: int = 0, **fields: object) -> dict[str, Any]:
         """
         Add a source.
 
@@ -77,9 +73,9 @@ class TenantHandle:
         :return: the source with all its keys, whatever the setting ``shapes``.
         """
         state = self._state
-        check_name(name, SOURCE_PATTERN, "source name", state.settings)
+        check_name(name, "createSource", "source_name", state.settings)
         with state.lock:
-            wanted = source_fields({"source": fields}, state.settings, update=False)
+            wanted = self._fields(fields, update=False)
             tenant = state.tenant(self.path)
             source = tenant.create_source(project, name, wanted, state.settings)
             tenant.set_comments(source, messages)
@@ -90,7 +86,7 @@ class TenantHandle:
         """Change a source as an update does, for instance as somebody else's."""
         state = self._state
         with state.lock:
-            wanted = source_fields({"source": fields}, state.settings, update=True)
+            wanted = self._fields(fields, update=True)
             source = state.tenant(self.path).update_source(project, name, wanted, state.settings)
             state.changed()
             return self._show(source)
@@ -102,12 +98,26 @@ class TenantHandle:
             state.tenant(self.path).delete_source(self._find(project, name).id, state.settings)
             state.changed()
 
-    def set_message_count(self, project: str, name: str, count: float) -> None:
+    def set_message_count(self, project: str, name: str, count: int) -> None:
         """Say how many messages a source holds, as its statistics tell it."""
         state = self._state
         with state.lock:
             state.tenant(self.path).set_comments(self._find(project, name), count)
             state.changed()
+
+    def add_token(
+        self, name: str, value: str | None = None, *, role: Literal["admin", "viewer", "none"] = "admin"
+    ) -> str:
+        """
+        Add a developer token that this tenant knows and every other tenant answers with 401.
+
+        :param name: names it in the record of requests, and for :meth:`connection`.
+        :param value: the token itself; made up if not given.
+        :param role: ``admin`` may do everything, ``viewer`` only look, ``none`` nothing.
+        :return: the token itself.
+        """
+        self._state.tenant(self.path)
+        return self._state.tokens.add(name, value or secrets.token_urlsafe(24), ROLES[role], tenant=self.path).value
 
     def sources(self) -> list[dict[str, Any]]:
         """List the sources with all their keys, whatever the setting ``shapes``."""
@@ -134,12 +144,17 @@ class TenantHandle:
         """
         connection: dict[str, Any] = {"conn_type": "comms_mining", "host": self.endpoint, "extra": {}}
         if auth == "token":
-            return {**connection, "password": self._state.grant_named(token).value}
-        application = self._state.applications["emulator-app"]
+            return {**connection, "password": self._state.tokens.named(token).value}
+        application = self._state.tokens.applications["emulator-app"]
         if not urlsplit(self.endpoint).path:
             # A tenant at the root has no organisation in its URL to derive the token endpoint from.
             connection["extra"] = {"identity_url": self.identity_url}
         return {**connection, "login": application.client_id, "password": application.secret}
+
+    def _fields(self, fields: dict[str, object], *, update: bool) -> SourceFields:
+        settings = self._state.settings
+        body = check_body({"source": fields}, "updateSource" if update else "createSource", settings)
+        return source_fields(body["source"], settings, update=update)
 
     def _find(self, project: str, name: str) -> Source:
         source = self._state.tenant(self.path).source(project, name, self._state.settings)

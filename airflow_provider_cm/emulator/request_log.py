@@ -1,45 +1,58 @@
-"""What the command prints: a greeting, and one line for each request."""
+"""The record of the requests that came over the wire, and its lines on the console."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.records import RecordedRequest
-    from airflow_provider_cm.emulator.server import EmulatorServer
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from airflow_provider_cm.emulator.faults import Fault
     from airflow_provider_cm.emulator.state import State
 
 _STDERR = 2
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 
-def greeting(server: EmulatorServer, *, remote: bool) -> str:
-    """Say where the server is and how to get in; the first line is for programs."""
-    state = server.state
-    with state.lock:
-        tenants = [f"  {server.url}{tenant.prefix}" for tenant in state.tenants.values()]
-        tokens = [f"  {_named(grant.name, grant.value)}" for grant in state.grants.values()]
-        apps = [f"  app id {app.client_id}, secret {app.secret}" for app in state.applications.values()]
-    lines = [
-        f"listening on {server.url}",
-        "tenants (the host of a connection):",
-        *tenants,
-        "developer tokens:",
-        *tokens,
-        "external application (token endpoint <url>/identity_/connect/token):",
-        *apps,
-    ]
-    if remote:
-        lines += ["admin token (for /_emulator/):", f"  {state.admin_token}", "these are not shown again"]
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """
+    One request as it came over the wire.
 
+    :param method: HTTP method.
+    :param path: path and query, undecoded.
+    :param headers: request headers; names are looked up in any case.
+    :param body: the bytes sent.
+    :param status: HTTP status answered; 0 if there was no answer, because a fault kept it back or the client left.
+    :param tenant: path of the tenant, ``/`` for the one at the root; empty for the token endpoint.
+    :param token: name of the known token that was sent, if any.
+    :param at: when the answer began, by the emulator's clock.
+    :param number: counts the requests as they arrived, from 1; the record is in the order of the answers.
+    :param fault: the fault that it met, if any.
+    """
 
-def _named(name: str, value: str) -> str:
-    return name if name == value else f"{name}: {value}"
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    status: int
+    tenant: str
+    token: str | None
+    at: datetime
+    number: int = 0
+    fault: Fault | None = None
+
+    @property
+    def json(self) -> Any:
+        """The body, parsed; ``None`` if there is none."""
+        return json.loads(self.body) if self.body else None
 
 
 class RequestLog:
