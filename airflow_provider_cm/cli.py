@@ -18,11 +18,13 @@ _GROUP = """\
 Look at the sources of UiPath Communications Mining, and make them match a manifest that is kept in a file.
 
 Start with `check`, which says step by step whether a connection works. Then `export` writes the manifest of a project
-as it is; edit it, see with `plan` what would change, and let `apply` do it. All but `apply` only read."""
+as it is; edit it, look with `validate` for mistakes, see with `plan` what would change, and let `apply` do it. All but
+`apply` only read."""
 _GROUP_EXAMPLE = """\
 Example:
   airflow comms-mining check --conn-id comms_mining_default
   airflow comms-mining export --project acme-dev --out sources.yaml
+  airflow comms-mining validate --manifest sources.yaml
   airflow comms-mining plan --manifest sources.yaml
   airflow comms-mining apply --manifest sources.yaml"""
 
@@ -49,13 +51,26 @@ Example:
 _PLAN = """\
 Compare a manifest with a project, and show what would make the project match. It only reads.
 
-Exit code: 0 if the project is as the manifest wants it; 2 if it is not, so that changes are pending or blocked;
-1 for an error. Options that cannot be understood end with 2 as well, as they do everywhere in Airflow: they leave
-no plan on stdout, and no file for --out."""
+Exit code: 0, with and without changes, or 1 for an error. With --detailed-exitcode, 2 if the project is not as the
+manifest wants it, so that changes are pending or blocked. Options that cannot be understood end with 2, too, as they do
+everywhere in Airflow: they leave no plan on stdout, and no file for --out."""
 _PLAN_EXAMPLE = """\
 Example:
   airflow comms-mining plan --conn-id comms_mining_prod --manifest sources.yaml --var project=acme-prod --out plan.json
-  airflow comms-mining plan --manifest sources.yaml --prune --max-deletes 2 --markdown"""
+  airflow comms-mining plan --manifest sources.yaml --prune --max-deletes 2 --markdown
+  airflow comms-mining plan --manifest sources.yaml --detailed-exitcode"""
+
+_VALIDATE = """\
+Look for mistakes in a manifest, all of them at once, each with file, line, source and field. It needs no connection and
+asks nobody, so it does not see whether the project looks like that.
+
+With --prune, also whether the manifest may be pruned as asked for.
+
+Exit code: 0 for no mistake, 1 otherwise."""
+_VALIDATE_EXAMPLE = """\
+Example:
+  airflow comms-mining validate --manifest sources.yaml --var project=acme-prod
+  airflow comms-mining validate --manifest sources.yaml --var project=acme-prod --prune --max-deletes 2"""
 
 _APPLY = """\
 Carry out a plan: creates, then updates, then deletes. What is shown is what is done: a source that has moved since is
@@ -93,6 +108,14 @@ def get_comms_mining_cli_commands() -> list[CLICommand]:
             subcommands=(
                 _command("check", "Say step by step whether a connection works", _CHECK, _CHECK_EXAMPLE, ()),
                 _command("list", "List sources", _LIST, _LIST_EXAMPLE, _list()),
+                _command(
+                    "validate",
+                    "Look for mistakes in a manifest",
+                    _VALIDATE,
+                    _VALIDATE_EXAMPLE,
+                    _planning(required=True)[:-1],
+                    connection=False,
+                ),
                 _command("plan", "Show what would make a project match its manifest", _PLAN, _PLAN_EXAMPLE, _plan()),
                 _command("apply", "Carry out a plan", _APPLY, _APPLY_EXAMPLE, _apply()),
                 _command("export", "Write the manifest of a project", _EXPORT, _EXPORT_EXAMPLE, _export()),
@@ -117,18 +140,19 @@ def variable(text: str) -> tuple[str, str | bool]:
     return name.removesuffix(":"), value == "true"
 
 
-def _command(name: str, short: str, description: str, example: str, args: tuple[Arg, ...]) -> ActionCommand:
+def _command(
+    name: str, short: str, description: str, example: str, args: tuple[Arg, ...], *, connection: bool = True
+) -> ActionCommand:
     from airflow.cli.cli_config import ActionCommand, Arg, lazy_load_command
 
-    common = (
-        Arg(
-            ("--conn-id",),
-            default="comms_mining_default",
-            help="The Airflow connection, from the environment, a secrets backend or the metadata database "
-            "(default: comms_mining_default)",
-        ),
-        Arg(("-v", "--verbose"), action="store_true", help="Show the log on stderr, with a line for each request"),
+    conn_id = Arg(
+        ("--conn-id",),
+        default="comms_mining_default",
+        help="The Airflow connection, from the environment, a secrets backend or the metadata database "
+        "(default: comms_mining_default)",
     )
+    verbose = Arg(("-v", "--verbose"), action="store_true", help="Show the log on stderr, with a line for each request")
+    common = (conn_id, verbose) if connection else (verbose,)
     function = lazy_load_command(f"{_ACTIONS}.{name}")
     return ActionCommand(name, short, function, (*common, *args), description=description, epilog=example)
 
@@ -182,6 +206,7 @@ def _plan() -> tuple[Arg, ...]:
         Arg(("--json",), action="store_true", help="Write the plan as JSON, and nothing else, to stdout"),
         Arg(("--markdown",), action="store_true", help="Write the plan as Markdown, for a review"),
         Arg(("--out",), metavar="FILE", help="Write the plan to this file as well, as JSON, for `apply --plan`"),
+        Arg(("--detailed-exitcode",), action="store_true", help="End with 2 if changes are pending or blocked"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What ``airflow comms-mining check|list|plan|apply|export`` do; they are declared in :mod:`airflow_provider_cm.cli`.
+"""What the commands ``airflow comms-mining ...`` do; they are declared in :mod:`airflow_provider_cm.cli`.
 
 Results go to stdout, all else to stderr. Airflow discards what a command returns, so exit codes other than 0 are
 raised as ``SystemExit``.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
     from airflow_provider_cm.hooks.settings import ConnectionLike
-    from airflow_provider_cm.rollout import Plan, Report
+    from airflow_provider_cm.rollout import Manifest, Plan, Report
 
 FAILED, USAGE, PENDING, INTERRUPTED = 1, 2, 2, 130
 
@@ -47,6 +47,11 @@ def check(args: Namespace) -> None:
 def list(args: Namespace) -> None:  # noqa: A001  the command's name
     """List sources."""
     _run(_list, args)
+
+
+def validate(args: Namespace) -> None:
+    """Look for mistakes in a manifest."""
+    _run(_validate, args)
 
 
 def plan(args: Namespace) -> None:
@@ -112,11 +117,15 @@ def _results_alone(*, verbose: bool, progress: bool) -> Iterator[TextIO]:
         handler.setStream(sys.stderr)
     if not (verbose or progress):
         logging.disable(max(disabled, logging.INFO))
+    # The report on stdout has them all.
+    outcomes = logging.getLogger("airflow_provider_cm.rollout.outcomes")
+    outcomes.disabled = not verbose
     try:
         with contextlib.redirect_stdout(sys.stderr if verbose else cast("TextIO", _Nowhere())):
             yield out
     finally:
         logging.disable(disabled)
+        outcomes.disabled = False
         for handler, stream in zip(handlers, streams, strict=True):
             handler.setStream(stream)
 
@@ -212,12 +221,30 @@ def _row(source: Source) -> tuple[str, ...]:
     return (*(printable(text or "-", 80) for text in said), printable(title[:60]) + ("..." if title[60:] else ""))
 
 
-# --- plan, apply, export
+# --- validate, plan, apply, export
+
+
+def _validate(args: Namespace, out: TextIO) -> int:
+    from airflow_provider_cm.rollout.planning import check_prune
+
+    manifest = _read_manifest(args)
+    if args.prune:
+        check_prune(manifest, args.max_deletes)
+    count = len(manifest.sources)
+    named = f"{count} source{'' if count == 1 else 's'} of project {printable(manifest.project)}"
+    out.write(f"{printable(args.manifest)}: no mistakes; it names {named}\n")
+    return 0
+
+
+def _read_manifest(args: Namespace) -> Manifest:
+    from airflow_provider_cm import rollout
+
+    return rollout.Manifest.parse(_read_file(args.manifest), _variables(args), filename=args.manifest)
 
 
 def _plan(args: Namespace, out: TextIO) -> int:
     if args.json and args.markdown:
-        # No UsageError: its exit code would say that changes are pending.
+        # No UsageError: with --detailed-exitcode, its exit code would say that changes are pending.
         raise ConfigurationError("--json, --markdown: give one of the two")
     made, _, _ = _make_plan(args)
     if args.out:
@@ -226,13 +253,13 @@ def _plan(args: Namespace, out: TextIO) -> int:
         out.write(_json(made.to_dict()))
     else:
         out.write((made.render_markdown() if args.markdown else made.render()) + "\n")
-    return PENDING if made.drifted else 0
+    return PENDING if args.detailed_exitcode and made.drifted else 0
 
 
 def _make_plan(args: Namespace) -> tuple[Plan, SourcesApi, Sequence[Source]]:
     from airflow_provider_cm import rollout
 
-    manifest = rollout.Manifest.parse(_read_file(args.manifest), _variables(args), filename=args.manifest)
+    manifest = _read_manifest(args)
     sources = _sources(args)
     actual = rollout.observe(manifest, sources)
     made = rollout.plan(

@@ -41,7 +41,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "UiPath Communications Mining",
-                "python-modules": ["airflow_provider_cm.operators.rollout", "airflow_provider_cm.operators.sources"],
+                "python-modules": [
+                    "airflow_provider_cm.operators.approval",  # Airflow 3.1 and later
+                    "airflow_provider_cm.operators.rollout",
+                    "airflow_provider_cm.operators.sources",
+                ],
             }
         ],
         "sensors": [

@@ -4,10 +4,10 @@ What a reader learns here:
 
 - The export of the development project is the manifest; planning it on the production connection shows what would
   change there. Ids never travel: only names and settings do.
-- A person sees the plan, and approves it: ``ApprovalOperator`` is Airflow's own, and shows the plan in the web
-  interface. Only the users named in ``assigned_users`` may answer.
-- ``approved_digest`` ties the apply to what was approved. What somebody changed in production meanwhile is left alone,
-  and named in the report.
+- A person sees the plan in the web interface, and approves it. Only the users named in ``assigned_users`` may answer.
+- ``ApproveSourcesOperator`` returns the digest of what it has shown, and ``approved_digest`` ties the apply to that: a
+  plan that was made anew meanwhile is refused. What somebody changed in production since is left alone, and named in
+  the report.
 - In real life the export is committed and reviewed between the two halves; here it goes straight on.
 """
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 
+from airflow_provider_cm.operators.approval import ApproveSourcesOperator
 from airflow_provider_cm.operators.rollout import (
     ApplySourcesOperator,
     ExportSourcesOperator,
@@ -51,10 +51,10 @@ with DAG(
         skip_if_no_changes=True,
     )
 
-    approve = ApprovalOperator(
+    approve = ApproveSourcesOperator(
         task_id="approve",
+        plan=plan.output,
         subject="Roll out to {{ params.to_project }}?",
-        body="{{ ti.xcom_pull('plan', key='markdown') }}",
         assigned_users={"id": "admin", "name": "admin"},
         fail_on_reject=True,
     )
@@ -62,7 +62,7 @@ with DAG(
     apply = ApplySourcesOperator(
         task_id="apply",
         plan=plan.output,
-        approved_digest="{{ ti.xcom_pull('plan', key='digest') }}",
+        approved_digest=approve.output,
         comms_mining_conn_id=PROD,
     )
 

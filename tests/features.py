@@ -31,11 +31,11 @@ class Feature:
 
 FEATURES = {
     "approvals": Feature(
-        "Approval of a plan in the UI (`ApprovalOperator`, `example_dev_to_prod.py`)",
+        "Approval of a plan in the UI (`ApproveSourcesOperator`, `example_dev_to_prod.py`)",
         "3.1",
-        "Airflow has no such operator. Keep the example DAG out of the DAGs folder: that it cannot be imported stops "
-        "Airflow 3.0's DAG processor. Plan and apply are two runs instead: a person reads the plan, and gives its "
-        "digest to the second (`approved_digest`).",
+        "Importing `airflow_provider_cm.operators.approval` fails and says why; the other operators are not affected. "
+        "Plan and apply are two runs instead: a person reads the plan, and gives its digest to the second "
+        "(`approved_digest`).",
     ),
     "resumed sensors": Feature(
         "`soft_fail` and `never_fail` of a deferred `SourceSensor` when Airflow's own time-out ends its wait",

@@ -17,7 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.api.auth import ClientCredentials, DeveloperToken
+    from airflow_provider_cm.api.auth import ClientCredentials
+    from airflow_provider_cm.api.bearer import DeveloperToken
     from airflow_provider_cm.api.endpoint import normalise_endpoint
     from airflow_provider_cm.api.errors import (
         ApiError,
@@ -52,7 +53,7 @@ _HOME = {
     "CommsMiningError": "errors",
     "ConfigurationError": "errors",
     "ConflictError": "errors",
-    "DeveloperToken": "auth",
+    "DeveloperToken": "bearer",
     "Exchange": "records",
     "Guards": "guards",
     "NotFoundError": "errors",

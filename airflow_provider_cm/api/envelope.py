@@ -5,10 +5,10 @@ From the vendor's page "Using the API", sections "Errors" and "Performance timin
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cm.api.decoding import UnfitJsonError, decode_json
 from airflow_provider_cm.api.errors import is_transient_status, status_text
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.api.transport import Reply
 
-_SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?(\d+(?:\.\d+)?)")
+_SERVER_TIMING = re.compile(r"(?:^|,)\s*total\s*(?:;[^,]*?)?;\s*dur\s*=\s*\"?([0-9]+(?:\.[0-9]+)?)")
+_LONGEST_MS = 1e9  # twelve days; a longer time is no time of a response
 _LOOKED_AT = 512 * 1024  # bytes of a body that is not JSON, to find an excerpt in
 _TAG = re.compile(r"<(script|style).*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
@@ -26,16 +27,21 @@ def read_envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, 
 
     :param reply: the response.
     :param scrub: takes secrets out of a text.
-    :return: its JSON object; what is wrong with it, or ``None``; and whether asking again may help.
+    :return: its JSON object, which every database can hold (:func:`decode_json` says how); what is wrong with it, or
+        ``None``; and whether asking again may help.
     """
     status, transient = reply.status, is_transient_status(reply.status)
     where = status_text(status)
     if 300 <= status < 400:
         target = reply.headers.get("Location", "nowhere")
         return {}, f"{where}: redirected to {target}; redirects are not followed, correct the endpoint", False
+    if status == 206:
+        return {}, f"{where}: this is only a part of the answer, which nobody asked for", False
     try:
-        payload = json.loads(reply.body)
-    except (ValueError, RecursionError):
+        payload = decode_json(reply.body)
+    except UnfitJsonError as problem:
+        return {}, f"{where}, {problem}", transient
+    except ValueError:
         # Secrets are taken out before the text is cut, since half of one would not be recognised.
         excerpt = _TAG.sub(" ", scrub(reply.body[:_LOOKED_AT].decode("utf-8", "replace"))[:4000])
         excerpt = " ".join(excerpt.split())[:200]
@@ -57,9 +63,10 @@ def read_envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, 
 
 
 def parse_server_timing(headers: Mapping[str, str]) -> float | None:
-    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds.
+    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds; ``None`` for what cannot be a time.
 
     :param headers: response headers, with case-insensitive look-up.
     """
     found = _SERVER_TIMING.search(headers.get("Server-Timing") or "")
-    return float(found.group(1)) if found else None
+    milliseconds = float(found.group(1)) if found else None
+    return milliseconds if milliseconds is not None and milliseconds <= _LONGEST_MS else None

@@ -66,7 +66,7 @@ class Source:
 
         :param raw: one source of a response.
         :param confirmed: see the class.
-        :raises ProtocolError: when it has no id, owner or name.
+        :raises ProtocolError: when its id, owner or name is missing or empty.
         """
         if not isinstance(raw, dict) or not all(_is_identifier(raw.get(key)) for key in ("id", "owner", "name")):
             raise ProtocolError(
@@ -151,14 +151,16 @@ def parse_timestamp(value: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment.astimezone(UTC)  # the first and the last day of the calendar have no time in every zone
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment
 
 
 def _is_identifier(value: object) -> bool:
     """Whether it can identify something. These go into logs as they are, so they hold nothing that could forge one."""
-    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_IDENTIFIER
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable() and len(value) <= _LONGEST_IDENTIFIER
 
 
 def _text(value: object) -> str | None:

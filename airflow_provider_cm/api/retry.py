@@ -5,6 +5,7 @@ The vendor publishes no rate limits; ``Retry-After`` is obeyed where a server se
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_cm.api.errors import CommsMiningError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,19 @@ class Budget:
         :param after: the failure that is the reason.
         """
         self.policy.sleep(seconds)
-        if self.on_wait is not None and after is not None:
+        if self.on_wait is None or after is None:
+            return
+        try:
             self.on_wait(Wait(seconds, after.status, told=after.retry_after is not None))
+        except Exception as error:  # noqa: BLE001  # whatever it raises, the call goes on
+            _log.debug("on_wait failed with %s; the call goes on", type(error).__name__)
+
+    def linger(self, seconds: float) -> None:
+        """Sleep before a second look; at most half of the time that is left, so that it can take place.
+
+        :param seconds: how long.
+        """
+        self.policy.sleep(min(seconds, self.remaining() / 2))
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -116,11 +130,14 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_http_date(value: str | None) -> datetime | None:
-    """Read an HTTP date such as ``Sun, 22 Nov 2026 00:43:00 GMT``; ``None`` for what is none."""
+    """Read an HTTP date such as ``Sun, 22 Nov 2026 00:43:00 GMT``, in UTC; ``None`` for what is none.
+
+    :param value: the header's value.
+    """
     if not value:
         return None
     try:
         moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError, IndexError, AttributeError):
+        return None  # the parser of the standard library trips over some texts in ways of its own

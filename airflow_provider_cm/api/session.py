@@ -5,15 +5,16 @@ Conventions of the API: the vendor's page "Using the API", sections "API endpoin
 
 from __future__ import annotations
 
-import enum
+import copy
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import tenacity
 
 from airflow_provider_cm import __version__
+from airflow_provider_cm.api.calls import Call, Check, Outcome, Verdict
 from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
 from airflow_provider_cm.api.envelope import parse_server_timing, read_envelope
 from airflow_provider_cm.api.errors import (
@@ -22,10 +23,12 @@ from airflow_provider_cm.api.errors import (
     ConfigurationError,
     OutcomeUnknownError,
     ProtocolError,
+    TokenError,
     TransportError,
     api_error,
     printable,
 )
+from airflow_provider_cm.api.expected import expect_source
 from airflow_provider_cm.api.guards import Guards, is_reading_post
 from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
 from airflow_provider_cm.api.redaction import redact_data
@@ -34,73 +37,13 @@ from airflow_provider_cm.api.transport import Failure, Reply, Stage, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
-    from airflow_provider_cm.api.auth import Auth
+    from airflow_provider_cm.api.bearer import Auth
 
 _log = logging.getLogger(__name__)
 
 # The vendor's edge rejects the default agents of some libraries, so this one is always named.
 USER_AGENT = f"airflow-provider-cm/{__version__}"
-
-
-class Verdict(enum.Enum):
-    """What an exchange says of the call."""
-
-    OK = "ok"
-    REFUSED = "refused"  # final: the same call would end the same way
-    NOT_DONE = "not done"  # it was not carried out, and may be later
-    UNKNOWN = "unknown"  # a write may have been carried out
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of the API, ready to be sent.
-
-    :param method: HTTP method.
-    :param url: absolute URL.
-    :param path: path for messages.
-    :param route: path with placeholders.
-    :param body: JSON, encoded.
-    :param safe: it only reads, so that it can be repeated at will.
-    :param permission: what the vendor's page says it needs.
-    """
-
-    method: str
-    url: str
-    path: str
-    route: str
-    body: bytes | None = field(repr=False)
-    safe: bool
-    permission: str | None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How a call ended.
-
-    :param verdict: the judgement.
-    :param payload: the response's JSON object, for ``Verdict.OK``.
-    :param error: the error, otherwise.
-    :param status: HTTP status, ``None`` without a response.
-    :param platform_ms: the platform's own time, in milliseconds.
-    :param date: the server's clock when it answered, to the second.
-    :param answered_at: the local monotonic clock when the answer was there.
-    """
-
-    verdict: Verdict
-    payload: dict[str, Any] = field(default_factory=dict, repr=False)  # a server may echo the token in it
-    error: CommsMiningError | None = None
-    status: int | None = None
-    platform_ms: float | None = None
-    date: datetime | None = None
-    answered_at: float = 0.0
-
-    def unwrap(self) -> dict[str, Any]:
-        """Give the payload, or raise the error."""
-        if self.error is not None:
-            raise self.error
-        return self.payload
 
 
 class ApiSession:
@@ -115,8 +58,8 @@ class ApiSession:
     :param cert: client certificate: the path of a PEM file, or the paths of certificate and key.
     :param proxies: proxy URLs by scheme; empty for none. ``None``, the default, is what the environment says.
     :param user_agent: value of the ``User-Agent`` header.
-    :param observer: called with a :class:`RequestRecord` at the end of every call.
-    :param on_wait: called with a :class:`Wait` after every wait of a call.
+    :param observer: called with a :class:`RequestRecord` at the end of every call. A call does not fail if it does.
+    :param on_wait: called with a :class:`Wait` after every wait of a call. A call does not fail if it does.
     :param guards: what the session refuses to do.
     :param allow_http: let the token travel over plain http to other machines than this one.
     :raises ConfigurationError: for an endpoint that no request can or should be sent to.
@@ -178,8 +121,7 @@ class ApiSession:
         call = self.prepare(method, *segments, json=json, params=params, version=version)
         outcome = self.run(call, self.budget())
         if outcome.verdict is Verdict.UNKNOWN and not call.safe:
-            attempts = outcome.error.attempts if outcome.error else 1
-            raise self.unknown(call, "its outcome was not read back", outcome.error, attempts)
+            raise self.unknown(call, "its outcome was not read back", outcome.error, outcome.sent)
         return outcome.unwrap()
 
     def prepare(
@@ -191,11 +133,13 @@ class ApiSession:
         version: str = "v1",
         route: str | None = None,
         permission: str | None = None,
+        check: Check | None = None,
     ) -> Call:
         """Check a call against the session's guards and encode it; parameters as for :meth:`request`.
 
         :param route: the path with placeholders.
         :param permission: what the vendor's page says it needs.
+        :param check: raises :class:`ProtocolError` for a success that is not an answer to this call.
         :raises ConfigurationError: when a guard forbids it, or a segment cannot be part of a path.
         """
         method = method.upper()
@@ -209,6 +153,7 @@ class ApiSession:
             None if json is None else _encode(json),
             method in {"GET", "HEAD"} or is_reading_post(method, segments),
             permission,
+            check,
         )
 
     def budget(self) -> Budget:
@@ -261,8 +206,9 @@ class ApiSession:
             sleep=sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )(attempt)
-        if outcome.error is not None:
-            outcome.error.attempts = len(exchanges)
+        outcome.sent = len(exchanges)
+        if outcome.error is not None and outcome.error.path == call.path:  # a token's error counts its own attempts
+            outcome.error.attempts = outcome.sent
         self._observe(call, outcome, exchanges, budget.policy.clock() - started, repeated=repeated)
         return outcome
 
@@ -287,13 +233,22 @@ class ApiSession:
         error.__cause__ = cause
         return error
 
+    def within(self, seconds: float) -> ApiSession:
+        """Give this session with less time for each call; both share connections and token.
+
+        :param seconds: the most that a call may take; the retry policy's time stays where it is less.
+        """
+        session = copy.copy(self)
+        session.retry = replace(self.retry, max_seconds=min(self.retry.max_seconds, seconds))
+        return session
+
     def close(self) -> None:
-        """Close this thread's connections; another call opens them anew."""
+        """Close the connections of all threads; another call opens them anew."""
         self._transport.close()
 
     def _owner_of(self, source_id: str) -> str:
-        payload = self.request("GET", "sources", f"id:{source_id}")
-        source = payload.get("source")
+        call = self.prepare("GET", "sources", f"id:{source_id}", check=expect_source(source_id=source_id))
+        source = self.run(call, self.budget()).unwrap().get("source")
         return str(source.get("owner", "")) if isinstance(source, dict) else ""
 
     def _attempt(self, call: Call, budget: Budget, exchanges: list[Exchange]) -> Outcome:
@@ -305,9 +260,11 @@ class ApiSession:
             except CommsMiningError as error:
                 # Nothing of the call was sent; fetching a token has its own retries, so it is final here.
                 return Outcome(Verdict.REFUSED, error=error)
+            except Exception as error:  # noqa: BLE001  # whatever a secrets backend raises
+                return Outcome(Verdict.NOT_DONE, error=_no_token(error))
             sent_at = clock()
             reply = self._transport.send(call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body)
-            outcome = self._judge(call, reply)
+            outcome = self._judged(call, reply)
             outcome.answered_at = clock()
             exchanges.append(Exchange(outcome.status, _name(outcome.error), (outcome.answered_at - sent_at) * 1000))
             if not (isinstance(reply, Reply) and reply.status == 401 and sent == 1):
@@ -315,10 +272,31 @@ class ApiSession:
             try:
                 renewed = self._auth.renew(bearer, budget, self._transport)
             except CommsMiningError as error:
-                return Outcome(Verdict.REFUSED, error=error)
+                error.method, error.path = error.method or call.method, error.path or call.path
+                outcome.error = error
+                return outcome
+            except Exception as error:  # noqa: BLE001  # as above; and 401 says that nothing was done
+                return replace(outcome, verdict=Verdict.NOT_DONE, error=_no_token(error))
             if not renewed:
                 return outcome
         raise AssertionError("the loop returns")
+
+    def _judged(self, call: Call, reply: Reply | Failure) -> Outcome:
+        try:
+            outcome = self._judge(call, reply)
+        except Exception as error:  # noqa: BLE001  # after a write the unexpected is unknown, and no crash
+            _log.debug("unexpected %s in an answer", type(error).__name__)
+            problem = ProtocolError(
+                f"the answer could not be read ({type(error).__name__})",
+                method=call.method,
+                path=call.path,
+                status=reply.status if isinstance(reply, Reply) else None,
+            )
+            outcome = Outcome(Verdict.REFUSED if call.safe else Verdict.UNKNOWN, error=problem)
+        if isinstance(outcome.error, ProtocolError):
+            # What is out of step on a connection once stays so for all that follow.
+            self._transport.drop()
+        return outcome
 
     def _judge(self, call: Call, reply: Reply | Failure) -> Outcome:
         maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
@@ -329,7 +307,7 @@ class ApiSession:
             verdicts = {
                 Stage.NOT_SENT: Verdict.NOT_DONE,
                 Stage.SENT: Verdict.UNKNOWN,
-                Stage.TOO_LARGE: maybe_done,
+                Stage.UNREADABLE: maybe_done,
             }
             return Outcome(verdicts.get(reply.stage, Verdict.REFUSED), error=failure)
 
@@ -337,9 +315,14 @@ class ApiSession:
         status = reply.status
         platform_ms = parse_server_timing(reply.headers)
         payload, problem, transient = read_envelope(reply, self._scrub)
+        if problem is None and 200 <= status < 300 and call.check is not None:
+            try:
+                call.check(payload, reply.headers)
+            except ProtocolError as mistaken:
+                problem, transient = str(mistaken), mistaken.transient
         if problem is None and 200 <= status < 300:
             verdict, error = Verdict.OK, None
-            payload = redact_data(payload, reply.body, [*self._auth.secrets(), *self._transport.secrets()])
+            payload = redact_data(payload, [*self._auth.secrets(), *self._transport.secrets()])
         else:
             error = self._error(call, reply, payload, problem)
             if status in RETRIED_CLIENT_STATUSES:
@@ -371,21 +354,29 @@ class ApiSession:
     def _observe(
         self, call: Call, outcome: Outcome, exchanges: list[Exchange], seconds: float, *, repeated: bool
     ) -> None:
-        if self._observer is not None:
-            self._observer(
-                RequestRecord(
-                    call.method,
-                    call.path,
-                    call.route,
-                    outcome.status,
-                    len(exchanges),
-                    seconds * 1000,
-                    outcome.platform_ms,
-                    _name(outcome.error),
-                    tuple(exchanges),
-                    max(0, len(exchanges) - (not repeated)),
-                )
-            )
+        if self._observer is None:
+            return
+        record = RequestRecord(
+            call.method,
+            call.path,
+            call.route,
+            outcome.status,
+            len(exchanges),
+            seconds * 1000,
+            outcome.platform_ms,
+            _name(outcome.error),
+            tuple(exchanges),
+            max(0, len(exchanges) - (not repeated)),
+        )
+        try:
+            self._observer(record)
+        except Exception as error:  # noqa: BLE001  # whatever an observer raises, the call has ended as it has
+            _log.debug("observer failed with %s; the call goes on", type(error).__name__)
+
+
+def _no_token(error: Exception) -> TokenError:
+    # Not its text, nor its frames, which may hold a secret.
+    return TokenError(f"no token could be had ({type(error).__name__}); it may be there later", transient=True)
 
 
 def _name(error: CommsMiningError | None) -> str | None:

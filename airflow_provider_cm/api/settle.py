@@ -3,28 +3,48 @@
 The API has no conditional writes, and a request that was cut off may have been carried out. So after an unknown outcome
 the source is read again before the write is repeated, and what is reported is what was read. See the rules in
 :class:`airflow_provider_cm.api.sources.SourcesApi`.
+
+What is read may come from a replica that lags behind, so bad news is reported only after a second look, a moment later.
+
+Whether a source was there before a call is judged by the application's clock alone: its ``created_at`` and its
+``updated_at``, and how long the call took here. ``Date`` may come from a gateway with another clock, so it can raise a
+doubt, but never a :class:`ConflictError`.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from airflow_provider_cm.api.errors import CommsMiningError, OutcomeUnknownError, ProtocolError, printable
-from airflow_provider_cm.api.session import ApiSession, Call, Outcome, Verdict
+from airflow_provider_cm.api.calls import Call, Outcome, Verdict
+from airflow_provider_cm.api.errors import (
+    CommsMiningError,
+    ConflictError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ProtocolError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.retry import Budget
+    from airflow_provider_cm.api.session import ApiSession
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-# `Date` has whole seconds and may come from a gateway, `created_at` comes from the application behind it. A source is
-# taken to be older than a request only if it is so by more than this.
+LAG = 2.0
+"""Seconds before the second look that bad news is given: replicas are usually up to date by then."""
+
 CLOCK_TOLERANCE = timedelta(seconds=1)
+"""For timestamps of one clock that are rounded to whole seconds."""
+
+DATE_TOLERANCE = timedelta(seconds=10)
+"""How far the clock behind ``Date`` may be ahead of the application's before an answer raises a doubt."""
 
 
 class Attempted:
@@ -38,17 +58,34 @@ class Attempted:
         self.sent_at = budget.policy.clock()
         self.writes = 0
         self.last_seen = "the source could not be read afterwards"
+        self.absent = False  # a look has said that the source is not there
 
-    def preceded_by(self, created_at: datetime | None, seen: Outcome) -> bool:
-        """Whether something was there before the first request of this call, by the server's own clock.
+    def preceded_by(self, source: Source, seen: Outcome) -> bool:
+        """Whether a source was certainly there before the first request of this call.
 
-        :param created_at: when the server says that it was created.
+        It is when it has been changed longer after its creation than this call has taken.
+
+        :param source: with two timestamps of the application's clock.
         :param seen: the response that showed it.
         """
-        if created_at is None or seen.date is None:
+        if source.created_at is None or source.updated_at is None:
             return False
-        sent_at = seen.date - timedelta(seconds=seen.answered_at - self.sent_at)
-        return created_at < sent_at - CLOCK_TOLERANCE
+        taken = timedelta(seconds=seen.answered_at - self.sent_at)
+        return source.updated_at - source.created_at > taken + CLOCK_TOLERANCE
+
+    def perhaps_preceded_by(self, source: Source, seen: Outcome) -> bool:
+        """Whether a source was there before the first request of this call, if the clock behind ``Date`` is right.
+
+        :param source: with the time of its creation.
+        :param seen: the response that showed it.
+        """
+        if self.absent or source.created_at is None or seen.date is None:
+            return False
+        try:
+            sent_at = seen.date - timedelta(seconds=seen.answered_at - self.sent_at)
+            return source.created_at < sent_at - DATE_TOLERANCE
+        except OverflowError:
+            return False  # a `Date` at the very beginning of the calendar
 
 
 class SettledWrite(Generic[T]):
@@ -60,6 +97,7 @@ class SettledWrite(Generic[T]):
     :param accept: makes the result of a success response; raises :class:`ProtocolError` if that lacks something.
     :param settle: judges what was read after an unknown outcome: gives the result, raises, or gives ``None`` where the
         write is to be repeated. It notes in ``Attempted.last_seen`` what it saw.
+    :param refused: gives the error for a refusal, by default the one that the server's answer amounts to.
     """
 
     def __init__(
@@ -69,12 +107,14 @@ class SettledWrite(Generic[T]):
         reread: Callable[[], Call],
         accept: Callable[[Outcome, Attempted], T],
         settle: Callable[[Outcome, Attempted], T | None],
+        refused: Callable[[CommsMiningError, Attempted], CommsMiningError] = lambda error, _: error,
     ) -> None:
         self._session = session
         self._call = call
         self._reread = reread
         self._accept = accept
         self._settle = settle
+        self._refused = refused
 
     def carry_out(self) -> T:
         """Send, and read back before every repetition.
@@ -87,7 +127,7 @@ class SettledWrite(Generic[T]):
         while True:
             # In doubt, even what was surely not done is repeated only after a look: an earlier attempt may arrive late.
             outcome = self._session.run(self._call, budget, once=doubtful, repeated=attempted.writes > 0)
-            attempted.writes += outcome.error.attempts if outcome.error else 1
+            attempted.writes += outcome.sent
             if outcome.verdict is Verdict.OK:
                 try:
                     return self._accept(outcome, attempted)
@@ -95,24 +135,44 @@ class SettledWrite(Generic[T]):
                     outcome = Outcome(Verdict.UNKNOWN, error=problem)
                     budget.failures += 1
             error = outcome.error or ProtocolError("the response could not be understood")
-            error.attempts = attempted.writes
+            if error.path in {None, self._call.path}:  # a token's error counts its own attempts
+                error.attempts = attempted.writes
             doubtful = doubtful or outcome.verdict is Verdict.UNKNOWN
             if not doubtful:
-                raise error
-            # First the wait that the server may have asked for: reading is a request too.
+                raise self._refused(error, attempted)
             pause = budget.pause(error.retry_after)
-            if pause is not None:
-                _log.warning("%s; reading in %.1f s what became of it", error, pause)
-                budget.wait(pause, error)
-            settled = self._look(attempted, error)
+            settled = self._settled(attempted, error, pause, refused=outcome.verdict is Verdict.REFUSED)
             if settled is not None:
                 return settled
             if outcome.verdict is Verdict.REFUSED:
-                raise error  # the repetition was refused, and the earlier attempt has left no trace
+                raise self._refused(error, attempted)  # the earlier attempt has left no trace
             if pause is None:
                 raise self._unknown(attempted, error)
 
+    def _settled(
+        self, attempted: Attempted, error: CommsMiningError, pause: float | None, *, refused: bool
+    ) -> T | None:
+        # First the wait that the server may have asked for: reading is a request too.
+        if pause is not None:
+            _log.warning("%s; reading in %.1f s what became of it", error, pause)
+            attempted.budget.wait(pause, error)
+        settled = self._look(attempted, error)
+        if settled is None and refused:
+            return self._look_again(attempted, error)
+        return settled
+
     def _look(self, attempted: Attempted, cause: CommsMiningError) -> T | None:
+        try:
+            return self._looked(attempted, cause)
+        except (ConflictError, NotFoundError) as news:
+            _log.warning("%s; looking once more, in case that this answer was out of date", news)
+        return self._look_again(attempted, cause)
+
+    def _look_again(self, attempted: Attempted, cause: CommsMiningError) -> T | None:
+        attempted.budget.linger(LAG)
+        return self._looked(attempted, cause)
+
+    def _looked(self, attempted: Attempted, cause: CommsMiningError) -> T | None:
         look = self._session.run(self._reread(), attempted.budget)
         try:
             return self._settle(look, attempted)

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_cm.api.calls import Call, Check, Outcome, Verdict
 from airflow_provider_cm.api.errors import (
+    CommsMiningError,
     ConfigurationError,
     ConflictError,
     NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     ProtocolError,
+    status_text,
 )
+from airflow_provider_cm.api.expected import expect_listing, expect_source, expect_statistics
 from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
 from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
-from airflow_provider_cm.api.session import ApiSession, Call, Outcome, Verdict
-from airflow_provider_cm.api.settle import Attempted, SettledWrite
+from airflow_provider_cm.api.settle import LAG, Attempted, SettledWrite
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.api.retry import Budget
+    from airflow_provider_cm.api.session import ApiSession
 
 _READ = "View sources"
 _WRITE = "Sources admin"
@@ -34,7 +42,8 @@ class SourcesApi:
     ``None`` as an argument means that the field is not sent. After a write, what is returned is what the server holds:
     where a response got lost, the source was read again (``Source.confirmed``), and where that could not settle it,
     :class:`OutcomeUnknownError` says so. The state afterwards is promised, not authorship: a rival's change between two
-    attempts may be overwritten, since the API has no conditional writes.
+    attempts may be overwritten, since the API has no conditional writes. An answer about another source than the one
+    asked for is no answer: a read is repeated, a write is settled by reading.
 
     Every method raises the errors of :mod:`airflow_provider_cm.api.errors`; names and ids are checked before a request
     is spent.
@@ -49,12 +58,17 @@ class SourcesApi:
         """List the sources that are visible with this token, of one project or of all. Needs "View sources".
 
         :param project: only this project's. What a user may not see is left out, without an error.
+        :raises ProtocolError: when the answer is, or may be, only one page of the list.
         """
+        return self._list(project, self.session.budget())
+
+    def _list(self, project: str | None, budget: Budget) -> builtins.list[Source]:
+        check = expect_listing(project)
         if project is None:
-            call = self._read("sources", route="sources")
+            call = self._read("sources", route="sources", check=check)
         else:
-            call = self._read("sources", check_project(project), route="sources/{project}")
-        payload = self.session.run(call, self.session.budget()).unwrap()
+            call = self._read("sources", check_project(project), route="sources/{project}", check=check)
+        payload = self.session.run(call, budget).unwrap()
         sources = payload.get("sources")
         if not isinstance(sources, builtins.list):
             raise ProtocolError("the response has no list `sources`", method=call.method, path=call.path)
@@ -95,6 +109,7 @@ class SourcesApi:
             json={"comment_filter": {}},
             route=f"{_BY_NAME}/statistics",
             permission=_READ,
+            check=expect_statistics,
         )
         statistics = self.session.run(call, self.session.budget()).unwrap().get("statistics")
         if not isinstance(statistics, dict):
@@ -124,8 +139,13 @@ class SourcesApi:
     ) -> Source:
         """Create a source. Needs "Sources admin".
 
-        When the response gets lost: a source that is there with every value asked for is the result, unless it was
-        created before this call; one with other values is a conflict; when there is none, it is created again.
+        When the response gets lost: a source that is there with every value asked for is the result; one that was
+        created before this call, or has other values, is a conflict; when there is none, it is created again. Which
+        came first is judged by the application's own timestamps. Where only the ``Date`` of the answer says that the
+        source is older than the call, the outcome is unknown, since that clock may be another one.
+
+        On a server that treats PUT as an upsert, a source that was there before is a conflict if the answer's
+        ``updated_at`` is later than its ``created_at`` by more than the call has taken.
 
         :param project: the project, which must exist.
         :param name: the new source's name.
@@ -154,7 +174,7 @@ class SourcesApi:
 
         def accept(outcome: Outcome, attempted: Attempted) -> Source:
             source = _source(outcome)
-            if attempted.preceded_by(source.created_at, outcome):
+            if attempted.preceded_by(source, outcome):
                 raise ConflictError(
                     f"the server answered this create with a source that has existed since {_since(source)}: "
                     "it treats PUT as an upsert, so the existing source may have been changed. Look before creating, "
@@ -168,18 +188,25 @@ class SourcesApi:
         def settle(look: Outcome, attempted: Attempted) -> Source | None:
             if isinstance(look.error, NotFoundError):
                 attempted.last_seen = "the source was not there when it was last looked for"
+                attempted.absent = True
                 return None
             source, differences, unknown = self._seen(look, wanted, attempted)
-            if differences or attempted.preceded_by(source.created_at, look):
-                told = describe_differences(differences) or f"it has existed since {_since(source)}"
+            if differences or attempted.preceded_by(source, look):
+                problem = describe_differences(differences) or f"it has existed since {_since(source)}"
                 raise ConflictError(
-                    f"another source of this name (id {source.id}) is there: {told}",
+                    f"another source of this name (id {source.id}) is there: {problem}",
                     differences=differences,
                     method=call.method,
                     path=call.path,
                 )
             if unknown:
                 attempted.last_seen = f"the source is there, but the server does not show its {', '.join(unknown)}"
+                raise OutcomeUnknownError(attempted.last_seen)
+            if attempted.perhaps_preceded_by(source, look):
+                attempted.last_seen = (
+                    f"a source with every value asked for is there (id {source.id}); it has existed since "
+                    f"{_since(source)}, which is before this call if the clocks of gateway and application agree"
+                )
                 raise OutcomeUnknownError(attempted.last_seen)
             return source
 
@@ -244,40 +271,96 @@ class SourcesApi:
 
         return SettledWrite(self.session, call, lambda: self._by_name(project, name), accept, settle).carry_out()
 
-    def delete(self, source_id: str) -> bool:
+    def delete(self, source_id: str, *, project: str | None = None) -> bool:
         """Delete a source and all its messages, for good. Needs "Sources admin".
 
-        When the response gets lost: a source that is gone is deleted; one that is still there is deleted again.
+        When the response gets lost: a source that is gone, and not listed either a moment later, is deleted; one that
+        is still there is deleted again.
 
         :param source_id: 16 hexadecimal digits, without ``id:``.
+        :param project: its project, if it is known. Where a list is needed to know whether the source is gone, it is
+            this project's, and otherwise that of all sources.
         :return: whether the server said so itself; ``False`` when the response got lost and the source was then seen to
             be gone.
-        :raises NotFoundError: when the server did not know the source the first time it was asked.
+        :raises NotFoundError: when the server did not know the source the first time it was asked, and shows it nowhere
+            else.
+        :raises PermissionDeniedError: also for 404, when the source is still there.
         """
         check_source_id(source_id)
-        call = self.session.prepare("DELETE", "sources", f"id:{source_id}", route=_BY_ID, permission=_WRITE)
+        call = self.session.prepare(
+            "DELETE",
+            "sources",
+            f"id:{source_id}",
+            route=_BY_ID,
+            permission=_WRITE,
+            check=expect_source(source_id=source_id),
+        )
 
         def accept(outcome: Outcome, attempted: Attempted) -> bool:
             return True
 
         def settle(look: Outcome, attempted: Attempted) -> bool | None:
-            if isinstance(look.error, NotFoundError):
-                return False
-            if look.verdict is not Verdict.OK:
+            if look.verdict is not Verdict.OK and not isinstance(look.error, NotFoundError):
                 raise OutcomeUnknownError(attempted.last_seen)
+            if isinstance(look.error, NotFoundError):
+                attempted.budget.linger(LAG)
+                if not self._is_listed(source_id, project, attempted):
+                    return False
             attempted.last_seen = "the source was still there when it was last read"
             return None
 
-        return SettledWrite(self.session, call, lambda: self._by_id(source_id), accept, settle).carry_out()
+        def refused(error: CommsMiningError, attempted: Attempted) -> CommsMiningError:
+            if isinstance(error, NotFoundError) and self._is_there(source_id, project, attempted, call, error):
+                return PermissionDeniedError(
+                    f"{status_text(404)}, but source id:{source_id} is still there: the server hides behind "
+                    "404 that the token may not delete it. "
+                    f"The permission '{_WRITE}' on its project is probably missing.",
+                    method=call.method,
+                    path=call.path,
+                    status=error.status,
+                    api_message=error.api_message,
+                    attempts=error.attempts,
+                    platform_ms=error.platform_ms,
+                )
+            return error
 
-    def _read(self, *segments: str, route: str) -> Call:
-        return self.session.prepare("GET", *segments, route=route, permission=_READ)
+        return SettledWrite(self.session, call, lambda: self._by_id(source_id), accept, settle, refused).carry_out()
+
+    def _is_there(
+        self, source_id: str, project: str | None, attempted: Attempted, call: Call, cause: CommsMiningError
+    ) -> bool:
+        """Look for a source that a delete did not find: by id, then in the list."""
+        attempted.budget.linger(LAG)
+        look = self.session.run(self._by_id(source_id), attempted.budget)
+        if look.verdict is Verdict.OK:
+            return True
+        try:
+            if not isinstance(look.error, NotFoundError):
+                raise OutcomeUnknownError(attempted.last_seen)
+            return self._is_listed(source_id, project, attempted)
+        except OutcomeUnknownError:
+            last_seen = "the server knew no such source, but whether it is gone could not be read"
+            raise self.session.unknown(call, last_seen, cause, attempted.writes) from cause
+
+    def _is_listed(self, source_id: str, project: str | None, attempted: Attempted) -> bool:
+        try:
+            listed = self._list(project, attempted.budget)
+        except NotFoundError:
+            return False  # the project is gone, too
+        except CommsMiningError:
+            raise OutcomeUnknownError(attempted.last_seen) from None
+        return any(source.id.lower() == source_id.lower() for source in listed)
+
+    def _read(self, *segments: str, route: str, check: Check) -> Call:
+        return self.session.prepare("GET", *segments, route=route, permission=_READ, check=check)
 
     def _by_name(self, project: str, name: str) -> Call:
-        return self._read("sources", check_project(project), check_source_name(name), route=_BY_NAME)
+        check = expect_source(check_project(project), check_source_name(name))
+        return self._read("sources", project, name, route=_BY_NAME, check=check)
 
     def _by_id(self, source_id: str) -> Call:
-        return self._read("sources", f"id:{check_source_id(source_id)}", route=_BY_ID)
+        check = expect_source(source_id=check_source_id(source_id))
+        return self._read("sources", f"id:{source_id}", route=_BY_ID, check=check)
 
     def _write(self, method: str, project: str, name: str, wanted: Mapping[str, object]) -> Call:
         return self.session.prepare(
@@ -288,6 +371,7 @@ class SourcesApi:
             json={"source": {SETTABLE[field]: value for field, value in wanted.items()}},
             route=_BY_NAME,
             permission=_WRITE,
+            check=expect_source(project, name),
         )
 
     def _seen(
@@ -302,7 +386,9 @@ class SourcesApi:
             raise OutcomeUnknownError(attempted.last_seen) from None
         differences, unknown = source.compare(wanted)
         if unknown and not differences:
-            fuller = self.session.run(self._read("sources", f"id:{source.id}", route=_BY_ID), attempted.budget)
+            check = expect_source(source.owner, source.name, source.id)
+            by_id = self._read("sources", f"id:{source.id}", route=_BY_ID, check=check)
+            fuller = self.session.run(by_id, attempted.budget)
             if fuller.verdict is Verdict.OK:
                 try:
                     source = Source.parse(fuller.payload.get("source"), confirmed=True)

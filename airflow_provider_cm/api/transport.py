@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import io
 import os
 import socket
 import ssl
 import threading
-import time
+import weakref
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError
 from urllib3.util import parse_url
 
 from airflow_provider_cm.api.endpoint import is_loopback
+from airflow_provider_cm.api.wire import Adapter, begun, check_time, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +31,11 @@ if TYPE_CHECKING:
     from requests.auth import AuthBase
 
 MAX_RESPONSE_BYTES = 128 * 1024 * 1024
-"""The largest response body that is read, after decompression: a listing of 100,000 sources fits several times."""
+"""The largest response body that is read, after decompression: a listing of 100,000 sources takes about 45 MiB. What it
+may take in memory as objects is bounded by :data:`airflow_provider_cm.api.decoding.MAX_MEMORY`."""
 
 _CHUNK = 64 * 1024
+_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _NO_NUMBER = "invalid literal for int()"  # how Python begins its word on a chunk without a length
 _NO_TUNNEL = "Tunnel connection failed"  # how http.client begins its only word on a refused CONNECT
 
@@ -47,7 +46,7 @@ class Stage(enum.Enum):
     REFUSED_LOCALLY = "refused"  # a setting or a certificate is wrong: no request was sent, and none will be
     NOT_SENT = "not sent"  # no connection, so nothing reached the server
     SENT = "sent"  # from the first byte on, the server may have acted
-    TOO_LARGE = "too large"  # answered, but with more than we read
+    UNREADABLE = "unreadable"  # answered, but with more than is read here, or in an encoding that is not read here
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +114,11 @@ class Transport:
         self._proxies = None if proxies is None else dict(proxies)
         self._user_agent = user_agent
         self._local = threading.local()
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
 
     def __repr__(self) -> str:
-        return f"Transport(timeout={self._timeout}, verify={self._verify!r})"  # a proxy's URL can hold a password
+        # A proxy's URL can hold a password. A traceback that shows variables asks half-made objects too.
+        return f"Transport(timeout={getattr(self, '_timeout', '?')}, verify={getattr(self, '_verify', '?')!r})"
 
     def secrets(self) -> list[str]:
         """Give the passwords of the proxies of this thread's last request, which may repeat them in what they say."""
@@ -149,42 +150,52 @@ class Transport:
         """
         if seconds <= 0:
             return Failure(Stage.NOT_SENT, "no time was left to send it")
-        connect, read = self._timeout
-        _deadline.at = time.monotonic() + seconds
-        try:
-            session = self._session()
-            # Not by the session, which would merge it with settings that it does not have (benchmarks/thin_call.py).
-            prepared = requests.PreparedRequest()
-            headers = {**session.headers, "Content-Type": content_type} if body else session.headers
-            prepared.prepare(method, url, headers=headers, data=body, auth=auth)
-            # requests normalises the path once more (dot segments, escapes); what was encoded here is final.
-            prepared.url = url
-            response = session.send(
-                prepared,
-                timeout=(min(connect, seconds), min(read, seconds)),
-                verify=self._verification(),
-                cert=self._cert,
-                proxies=self._route(url),
-                allow_redirects=False,
-                stream=True,
-            )
-            with response:
-                return _read(response)
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            return _failure(error)
-        except BaseException as error:
-            # A task that is ended from outside while it waits: the frames in between hold credentials in variables.
-            error.__traceback__ = None
-            raise
-        finally:
-            _deadline.at = None
+        with exchange(seconds):
+            try:
+                return self._exchange(method, url, auth, seconds, body, content_type)
+            except Exception as error:  # noqa: BLE001  # what a server sends can break more than HTTP libraries expect
+                return _failure(error)
+            except BaseException as error:
+                # A task that is ended from outside while it waits: the frames in between hold credentials in variables.
+                error.__traceback__ = None
+                raise
 
-    def close(self) -> None:
-        """Close this thread's connections."""
-        session = getattr(self._local, "session", None)
+    def _exchange(
+        self, method: str, url: str, auth: AuthBase, seconds: float, body: bytes | None, content_type: str
+    ) -> Reply | Failure:
+        connect, read = self._timeout
+        session = self._session()
+        # Not by the session, which would merge it with settings that it does not have (benchmarks/thin_call.py).
+        prepared = requests.PreparedRequest()
+        headers = {**session.headers, "Content-Type": content_type} if body else session.headers
+        prepared.prepare(method, url, headers=headers, data=body, auth=auth)
+        # requests normalises the path once more (dot segments, escapes); what was encoded here is final.
+        prepared.url = url
+        response = session.send(
+            prepared,
+            timeout=(min(connect, seconds), min(read, seconds)),
+            verify=self._verification(),
+            cert=self._cert,
+            proxies=self._route(url),
+            allow_redirects=False,
+            stream=True,
+        )
+        with response:
+            if response.status_code < 200:
+                self.drop()
+                return Failure(Stage.SENT, f"the server sent an interim response only ({response.status_code})")
+            return _read(response)
+
+    def drop(self) -> None:
+        """Close this thread's connections, which may be out of step."""
+        session: requests.Session | None = getattr(self._local, "session", None)
         if session is not None:
             session.close()
-            del self._local.session
+
+    def close(self) -> None:
+        """Close the connections of all threads; those in use close when their exchange has ended."""
+        for session in list(self._sessions):
+            session.close()
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -195,9 +206,11 @@ class Transport:
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none is needed, and one is a secret
             session.headers["User-Agent"] = self._user_agent
             session.headers["Accept"] = "application/json"
-            adapter = _DeadlineAdapter(pool_connections=2, pool_maxsize=1)
+            session.headers["Accept-Encoding"] = "gzip, deflate"
+            adapter = Adapter(pool_connections=2, pool_maxsize=1)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
+            self._sessions.add(session)
             self._local.session, self._local.pid = session, os.getpid()
         return session
 
@@ -234,12 +247,16 @@ class _Session(requests.Session):
 
 
 def _read(response: requests.Response) -> Reply | Failure:
+    encoding = (response.headers.get("Content-Encoding") or "").strip().lower()
+    if encoding not in _ENCODINGS:  # one within another unpacks for as long as the sender likes
+        return Failure(Stage.UNREADABLE, f"the response is encoded as {encoding[:60]!r}, which was not asked for")
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
+        check_time()
         size += len(chunk)
         if size > MAX_RESPONSE_BYTES:
             limit = MAX_RESPONSE_BYTES // 1024**2
-            return Failure(Stage.TOO_LARGE, f"the response is larger than {limit} MiB; the rest was not read")
+            return Failure(Stage.UNREADABLE, f"the response is larger than {limit} MiB; the rest was not read")
         chunks.append(chunk)
     return Reply(response.status_code, response.headers, b"".join(chunks))
 
@@ -265,7 +282,8 @@ def _failure(error: BaseException) -> Failure:
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
         return Failure(Stage.SENT, f"the connection broke: {reason}")
     # requests reports a missing CA file as an OSError without a number; the system's own errors have one.
-    stage = Stage.SENT if isinstance(error, OSError) and error.errno else Stage.REFUSED_LOCALLY
+    sent = begun() or (isinstance(error, OSError) and error.errno)
+    stage = Stage.SENT if sent else Stage.REFUSED_LOCALLY
     return Failure(stage, reason)
 
 
@@ -291,83 +309,3 @@ def _reason(chain: list[BaseException]) -> str:
         # It quotes what the server sent, and may have cut it in the middle of a secret.
         return "the answer is not proper HTTP"
     return texts[-1] if texts else type(chain[0]).__name__
-
-
-# --- A deadline for all reads of an exchange -------------------------------------------------------------------------
-# The timeouts of requests count from the last byte, so a server that sends one byte a second, in the headers or in the
-# body, holds a call for ever. Every read from a socket is therefore given what is left until the deadline.
-
-_deadline = threading.local()
-
-
-class _DeadlineReader(io.RawIOBase):
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._patience = sock.gettimeout()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        at = getattr(_deadline, "at", None)
-        if at is not None:
-            left = at - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the time for this call is over")
-            self._sock.settimeout(left if self._patience is None else min(left, self._patience))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineSocket:
-    """A connected socket whose file for reading obeys the deadline of the thread that reads."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def makefile(self, mode: str = "r", buffering: int | None = None, **_: Any) -> io.BufferedReader:
-        raw: Any = self._sock.makefile("rb", buffering=0)
-        return io.BufferedReader(_DeadlineReader(raw, self._sock))
-
-
-class _PlainConnection(HTTPConnection):
-    def _new_conn(self) -> Any:
-        return _DeadlineSocket(super()._new_conn())
-
-
-class _TlsConnection(HTTPSConnection):
-    # Before TLS begins the socket may talk to a proxy (CONNECT), so it is watched from the start; the TLS handshake
-    # itself ends with the socket's time-out as a whole.
-    def _new_conn(self) -> Any:
-        return _DeadlineSocket(super()._new_conn())
-
-    def connect(self) -> None:
-        super().connect()
-        if not isinstance(self.sock, _DeadlineSocket):
-            self.sock: Any = _DeadlineSocket(self.sock)
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _DeadlineAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-        return manager

@@ -22,3 +22,7 @@ class ApiError(Exception):
         self.status = status
         self.message = message
         self.headers = dict(headers or {})
+
+    def __reduce__(self) -> tuple[type[ApiError], tuple[int, str, dict[str, str]]]:
+        """Pickle what the constructor takes."""
+        return type(self), (self.status, self.message, self.headers)

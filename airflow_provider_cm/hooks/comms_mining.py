@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ from urllib.parse import quote, unquote, urlsplit
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_cm import metrics
-from airflow_provider_cm.api.auth import DEFAULT_SCOPE, Auth, ClientCredentials, DeveloperToken
-from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.auth import DEFAULT_SCOPE, ClientCredentials
+from airflow_provider_cm.api.bearer import Auth, DeveloperToken
+from airflow_provider_cm.api.errors import AuthenticationError, CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.redaction import Sealed
 from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
 from airflow_provider_cm.api.sources import SourcesApi
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_cm.api.records import RequestRecord
+
+
+# Airflow's API server tests a connection under a random id of this form (airflow.utils.strings.get_random_string).
+_MADE_UP = re.compile(r"(?=.*[A-Z0-9])[A-Za-z0-9]{8}")
 
 
 class CommsMiningHook(BaseHook):
@@ -74,8 +81,7 @@ class CommsMiningHook(BaseHook):
         with self._lock:
             if self._session is None:
                 looked_up = self._connection is None
-                # The connection is kept in no variable: its repr shows the password, in a traceback too.
-                settings = parse_connection(self._connection or self.get_connection(self.comms_mining_conn_id))
+                settings = self._settings()
                 self._ui_url = settings.ui_url  # before the session, whose being there means that all is
                 self._session = self._make_session(settings, looked_up=looked_up)
             return self._session
@@ -118,12 +124,14 @@ class CommsMiningHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """List the sources that are visible, which proves the settings, the credentials and a permission.
 
+        It makes one attempt, whatever the connection says of retries: somebody is waiting for the answer.
+
         :return: whether it worked, and what was seen or what to do, for Airflow's "Test" button.
         """
         try:
-            sources = self.sources.list()
+            sources = self._for_a_test().sources.list()
         except CommsMiningError as error:
-            return False, str(error)
+            return False, self._named(str(error))
         if not sources:
             return True, (
                 "Connected: the credentials are valid, but 0 sources are visible. Either there are none yet, or the "
@@ -131,6 +139,29 @@ class CommsMiningHook(BaseHook):
             )
         projects = {source.project for source in sources}
         return True, f"Connected: {_counted(len(projects), 'project')}, {_counted(len(sources), 'source')} visible."
+
+    def _for_a_test(self) -> CommsMiningHook:
+        hook = type(self)(self.comms_mining_conn_id)
+        hook._connection = self._connection
+        hook._max_attempts = 1
+        return hook
+
+    def _named(self, problem: str) -> str:
+        """Say whose problem it is, but for the id that Airflow makes up for a test in the web interface."""
+        connection = f"connection '{self.comms_mining_conn_id}'"
+        problem = problem.removeprefix(f"{connection}: ")
+        made_up = _MADE_UP.fullmatch(self.comms_mining_conn_id)
+        return f"{'this connection' if made_up else connection}: {problem}"
+
+    def _settings(self) -> Settings:
+        # The connection is kept in no variable: its repr shows the password, in a traceback too. Of a task that is
+        # ended from outside meanwhile, the frames below are dropped, Airflow's own among them.
+        try:
+            return parse_connection(self._connection or self.get_connection(self.comms_mining_conn_id))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                error.__traceback__ = error.__context__ = None
+            raise
 
     def _make_session(self, settings: Settings, *, looked_up: bool) -> ApiSession:
         if settings.proxy:
@@ -154,28 +185,42 @@ class CommsMiningHook(BaseHook):
         )
 
     def _auth(self, settings: Settings, *, looked_up: bool) -> Auth:
-        if settings.app_id is not None and settings.identity_url is not None:
-            return ClientCredentials(
-                settings.identity_url,
-                settings.app_id,
-                settings.secret,
-                settings.scope or DEFAULT_SCOPE,
-                on_token=mask_secret,
-                on_renewal=partial(metrics.token_renewed, "client_credentials"),
-                allow_http=settings.allow_http,
-            )
         try:
+            if settings.app_id is not None and settings.identity_url is not None:
+                return ClientCredentials(
+                    settings.identity_url,
+                    settings.app_id,
+                    settings.secret,
+                    settings.scope or DEFAULT_SCOPE,
+                    on_token=mask_secret,
+                    on_renewal=partial(metrics.token_renewed, "client_credentials"),
+                    allow_http=settings.allow_http,
+                )
             return DeveloperToken(
                 settings.secret,
-                reload=self._reload_token if looked_up else None,
+                reload=partial(self._reload_token, settings) if looked_up else None,
                 on_renewal=partial(metrics.token_renewed, "developer_token"),
             )
         except ConfigurationError as error:
-            told = str(error)
-        raise ConfigurationError(f"connection '{self.comms_mining_conn_id}': password: {told}")
+            problem = str(error)
+        raise ConfigurationError(f"connection '{self.comms_mining_conn_id}': password: {problem}")
 
-    def _reload_token(self) -> str:
-        return parse_connection(self.get_connection(self.comms_mining_conn_id)).secret
+    def _reload_token(self, former: Settings) -> str:
+        """Give the developer token that is in the connection now, if it is still the same connection otherwise.
+
+        :param former: the settings that the session was made with.
+        :raises AuthenticationError: when the new token is meant for another place, or to be used in another way.
+        """
+        settings = self._settings()
+        changed = settings.changed_since(former)
+        if not changed:
+            return settings.secret
+        raise AuthenticationError(
+            f"401 Unauthorized: the token was not accepted, and connection '{self.comms_mining_conn_id}' now leads "
+            f"elsewhere or has other rules ({', '.join(changed)} changed), so its new credentials were not sent where "
+            "the former ones went. Start the task again, so that it reads all of the connection.",
+            status=401,
+        )
 
     def _observe(self, record: RequestRecord) -> None:
         self.log.info("%s", record)
@@ -183,8 +228,8 @@ class CommsMiningHook(BaseHook):
 
 
 def _mask_proxy(url: str) -> None:
-    password = urlsplit(url).password
-    for secret in {url, password, unquote(password or "")} - {None, ""}:
+    password = Sealed(urlsplit(url).password or "")
+    for secret in {url, password, Sealed(unquote(password))} - {""}:
         mask_secret(secret)
 
 

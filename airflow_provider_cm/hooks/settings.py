@@ -17,6 +17,7 @@ from airflow_provider_cm.api import values
 from airflow_provider_cm.api.endpoint import check_url, normalise_endpoint
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.guards import Guards
+from airflow_provider_cm.api.redaction import Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,6 +91,52 @@ class Settings:
     ui_url: str | None
     guards: Guards
 
+    def changed_since(self, former: Settings) -> list[str]:
+        """Name the fields that differ, of those that say where credentials go and what may be done with them.
+
+        :param former: settings of the same connection at an earlier time.
+        """
+        return [name for field, name in _BINDING.items() if getattr(self, field) != getattr(former, field)]
+
+
+_BINDING = {
+    "endpoint": "host",
+    "app_id": "login",
+    "identity_url": "identity_url",
+    "scope": "scope",
+    "verify": "verify",
+    "client_cert": "client_cert",
+    "proxy": "proxy",
+    "allow_http": "allow_http",
+    "guards": "the guards",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """A connection's fields; Airflow's own class shows the password in its repr, and a traceback shows variables."""
+
+    conn_id: str
+    host: str = field(repr=False)
+    login: str = field(repr=False)
+    password: Sealed = field(repr=False)
+    schema: object = field(repr=False)
+    port: object = field(repr=False)
+    extra: object = field(repr=False)
+
+    @classmethod
+    def of(cls, connection: ConnectionLike) -> _Fields:
+        """Take the fields out of a connection, as they are."""
+        return cls(
+            str(connection.conn_id),
+            (connection.host or "").strip(),
+            (connection.login or "").strip(),
+            Sealed(connection.password or ""),
+            connection.schema,
+            connection.port,
+            Sealed(connection.extra) if isinstance(connection.extra, str) else connection.extra,
+        )
+
 
 def parse_connection(connection: ConnectionLike) -> Settings:
     """Read a connection.
@@ -97,12 +144,9 @@ def parse_connection(connection: ConnectionLike) -> Settings:
     :param connection: an Airflow connection.
     :raises ConfigurationError: naming the connection, the field, and what it should be.
     """
-    try:
-        return _parse(connection, _extra(connection.extra))
-    except ConfigurationError as error:
-        told = f"connection '{connection.conn_id}': {error}"
-    del connection  # its repr shows the password, and a traceback that shows variables shows it
-    raise ConfigurationError(told)
+    fields = _Fields.of(connection)
+    del connection  # see _Fields
+    return _read(fields, _parse)
 
 
 def parse_endpoint(connection: ConnectionLike) -> str:
@@ -114,35 +158,40 @@ def parse_endpoint(connection: ConnectionLike) -> str:
     :return: the normalised endpoint.
     :raises ConfigurationError: naming the connection, the field, and what it should be.
     """
+    fields = _Fields.of(connection)
+    del connection  # see _Fields
+    return _read(fields, _parse_endpoint)
+
+
+def _read(fields: _Fields, parse: Callable[[_Fields, dict[str, Any]], T]) -> T:
     try:
-        return _parse_endpoint(connection, _extra(connection.extra))
+        return parse(fields, _extra(fields.extra))
     except ConfigurationError as error:
-        told = f"connection '{connection.conn_id}': {error}"
-    del connection  # as above
-    raise ConfigurationError(told)
+        problem = str(error)
+    # Outside of the handler, so that the frames in which the fields were read are not kept.
+    raise ConfigurationError(f"connection '{fields.conn_id}': {problem}")
 
 
-def _parse_endpoint(connection: ConnectionLike, extra: Mapping[str, Any]) -> str:
-    if connection.port:
+def _parse_endpoint(fields: _Fields, extra: Mapping[str, Any]) -> str:
+    if fields.port:
         raise ConfigurationError("port: write it into the host, e.g. https://cm.example.com:8443, and leave port empty")
-    if connection.schema:
+    if fields.schema:
         raise ConfigurationError("schema: it is not used; write https:// into the host, and leave schema empty")
-    return _endpoint(connection.host, extra, _take(extra, "allow_http", values.boolean) or False)
+    return _endpoint(fields.host, extra, _take(extra, "allow_http", values.boolean) or False)
 
 
-def _parse(connection: ConnectionLike, extra: Mapping[str, Any]) -> Settings:
-    endpoint = _parse_endpoint(connection, extra)
+def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
+    endpoint = _parse_endpoint(fields, extra)
     allow_http = _take(extra, "allow_http", values.boolean) or False
-    secret = connection.password or ""
-    app_id = (connection.login or "").strip() or None
-    if not secret:
+    app_id = fields.login or None
+    if not fields.password:
         what = "the App Secret of the application in login" if app_id else "the developer API token"
         raise ConfigurationError(f"password: it is empty; put {what} there")
     identity_url, scope = _identity(extra, app_id, endpoint, allow_http)
     ui_url = _take(extra, "ui_url", values.text)
     return Settings(
         endpoint=endpoint,
-        secret=secret,
+        secret=fields.password,
         app_id=app_id,
         identity_url=identity_url,
         scope=scope,
@@ -171,7 +220,7 @@ def _extra(extra: object) -> dict[str, Any]:
         return {}
     try:
         fields = json.loads(extra) if isinstance(extra, str | bytes) else extra
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError("extra: it is not valid JSON; expected an object such as {}") from None
     if fields is None:
         return {}
@@ -184,6 +233,8 @@ def _extra(extra: object) -> dict[str, Any]:
             raise ConfigurationError(
                 f"extra: there is no field `{printable(str(name), 60)}`; {meant}The fields are {', '.join(EXTRAS)}"
             )
+    if isinstance(fields.get("proxy"), str):
+        fields = {**fields, "proxy": Sealed(fields["proxy"])}
     # A form leaves empty text where nothing was typed.
     return {name: value for name, value in fields.items() if value is not None and value != ""}
 
@@ -192,8 +243,7 @@ def _take(extra: Mapping[str, Any], name: str, parse: Callable[[Any, str], T]) -
     return parse(extra[name], name) if name in extra else None
 
 
-def _endpoint(host: str | None, extra: Mapping[str, Any], allow_http: bool) -> str:
-    host = (host or "").strip()
+def _endpoint(host: str, extra: Mapping[str, Any], allow_http: bool) -> str:
     organization = _take(extra, "organization", values.identifier)
     tenant = _take(extra, "tenant", values.identifier)
     if not host:
@@ -222,9 +272,9 @@ def _normalise(url: str, allow_http: bool) -> str:
     try:
         return normalise_endpoint(url, allow_http=allow_http)
     except ConfigurationError as error:
-        told = str(error)
+        problem = str(error)
     # The user finds it in the connection's field `host`.
-    raise ConfigurationError(f"host: {told.removeprefix('endpoint: ')}")
+    raise ConfigurationError(f"host: {problem.removeprefix('endpoint: ')}")
 
 
 def _identity(
@@ -276,7 +326,7 @@ def _proxy(value: object, name: str) -> str:
     if not _is_proxy_url(value):
         del value  # it can hold a password, which a traceback that shows variables must not show
         raise ConfigurationError(f"{name}: it is not a URL such as http://user:password@proxy.example.com:3128")
-    return str(value)
+    return Sealed(value)
 
 
 def _is_proxy_url(value: object) -> bool:

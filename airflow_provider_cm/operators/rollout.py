@@ -6,19 +6,25 @@ What differs between projects and tenants goes into ``variables``, which are tem
 
 from __future__ import annotations
 
+import re
+import threading
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.api.values import NOT_GIVEN, NotGiven
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
+from airflow_provider_cm.operators.rollout_reports import RolloutReports
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from airflow.sdk import XComArg
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.rollout import Manifest, Plan, Report
 
 ON_DRIFT = ("apply", "fail", "report")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class AsItIs:
@@ -45,9 +52,48 @@ class AsItIs:
         return repr(self.value)
 
 
-def _unrendered(value: Any) -> Any:
-    """Keep a value from Jinja; another task's output resolves itself, and is not rendered either."""
-    return value if value is None or hasattr(value, "resolve") else AsItIs(value)
+def unrendered(value: Any) -> Any:
+    """Keep a value from Jinja; another task's output resolves itself, and is not rendered either.
+
+    :param value: of a template field.
+    """
+    return value if value is None or value is NOT_GIVEN or hasattr(value, "resolve") else AsItIs(value)
+
+
+def given_as_it_is(value: object, field: str) -> Any:
+    """Give what was kept from Jinja back.
+
+    :param value: from :func:`unrendered`.
+    :param field: what to call it in an error.
+    :raises ConfigurationError: when there is none.
+    """
+    return values.given(value.value if isinstance(value, AsItIs) else value, field)
+
+
+def _variables(value: object, field: str) -> dict[str, str | bool]:
+    value = values.given(value, field)
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{field}: {values.shown(value)} is not a mapping of names to texts")
+    # Here, and not only in the manifest: a template that rendered nothing would make a project called None.
+    return {
+        name: text if isinstance(text, bool) else values.text(text, f"{field}[{name!r}]")
+        for name, text in value.items()
+    }
+
+
+def digest(value: object, field: str) -> str:
+    """Give the digest of a plan.
+
+    :param value: ``sha256:`` and 64 hexadecimal digits.
+    :param field: what to call it in an error.
+    :raises ConfigurationError: for anything else; so a digest that an approval did not give approves nothing.
+    """
+    text = values.filled_text(value, field)
+    if not _DIGEST.fullmatch(text):
+        raise ConfigurationError(
+            f"{field}: {values.shown(text)} is not the digest of a plan, which is 'sha256:' and 64 hexadecimal digits"
+        )
+    return text
 
 
 class _ManifestOperator(CommsMiningOperator):
@@ -62,61 +108,117 @@ class _ManifestOperator(CommsMiningOperator):
         "allow_risky",
         "comms_mining_conn_id",
     )
+    parsers = {  # noqa: RUF012  # declared in the base class
+        "manifest_file": values.filled_text,
+        "manifest": given_as_it_is,
+        "variables": _variables,
+        "prune": values.boolean,
+        "max_deletes": partial(values.integer, minimum=0),
+        "allow_risky": values.boolean,
+        "comms_mining_conn_id": values.filled_text,
+    }
 
     def __init__(
         self,
         *,
-        manifest_file: str | None = None,
-        manifest: Mapping[str, Any] | str | XComArg | None = None,
-        variables: Mapping[str, str] | None = None,
+        manifest_file: str | PurePath | NotGiven = NOT_GIVEN,
+        manifest: Mapping[str, Any] | str | XComArg | NotGiven = NOT_GIVEN,
+        variables: Mapping[str, str | bool] | NotGiven = NOT_GIVEN,
         prune: bool | str = False,
-        max_deletes: int | str | None = None,
+        max_deletes: int | str | NotGiven = NOT_GIVEN,
         allow_risky: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.manifest_file = manifest_file
-        self.manifest = _unrendered(manifest)
+        # A path has a method `resolve`, which older Airflows take for that of another task's output.
+        self.manifest_file = str(manifest_file) if isinstance(manifest_file, PurePath) else manifest_file
+        self.manifest = unrendered(manifest)
         self.variables = variables
         self.prune = prune
         self.max_deletes = max_deletes
         self.allow_risky = allow_risky
 
-    def _make_plan(self, run: Run) -> tuple[Plan, list[Source]]:
+    def check_together(self) -> None:
+        """Check that there is one manifest, and that what prunes says how much."""
+        if self.is_given("manifest_file") == self.is_given("manifest"):
+            raise ConfigurationError("manifest_file, manifest: give one of the two")
+        if self.is_settled("prune") and self.argument("prune") and not self.is_given("max_deletes"):
+            from airflow_provider_cm.rollout.planning import check_max_deletes
+
+            check_max_deletes(None)
+
+    def _make_plan(self, run: Run, context: Any) -> tuple[Plan, list[Source]]:
         from airflow_provider_cm.rollout import observe, plan
 
+        options = {name: self.argument(name) for name in ("prune", "max_deletes", "allow_risky")}
         manifest = self._read_manifest()
         run.link(manifest.project)
-        most = None if self.max_deletes is None else values.integer(self.max_deletes, "max_deletes", minimum=0)
         sources = run.sources
         actual = observe(manifest, sources)
-        made = plan(
-            manifest,
-            actual,
-            target=sources.session.endpoint,
-            prune=values.boolean(self.prune, "prune"),
-            max_deletes=most,
-            allow_risky=values.boolean(self.allow_risky, "allow_risky"),
-        )
-        self.log.info("%s", made.render())
+        made = plan(manifest, actual, target=sources.session.endpoint, **options)
+        for line in made.render().splitlines():
+            self.log.info("%s", line)
+        context["ti"].xcom_push(key="markdown", value=made.render_markdown())
         return made, actual
 
     def _read_manifest(self) -> Manifest:
         from airflow_provider_cm.rollout import Manifest
 
-        manifest = self.manifest.value if isinstance(self.manifest, AsItIs) else self.manifest
-        if (self.manifest_file is None) == (manifest is None):
-            raise ConfigurationError("manifest_file, manifest: give one of the two")
-        if self.manifest_file is None:
-            return Manifest.parse(manifest, self.variables)
-        path = Path(values.text(self.manifest_file, "manifest_file"))
+        variables = self.argument("variables")
+        if self.is_given("manifest"):
+            return Manifest.parse(self.argument("manifest"), variables)
+        path = Path(self.argument("manifest_file"))
         if not path.is_absolute():
             path = Path(self.dag.folder) / path
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"manifest_file: {path.name} cannot be read: {error}") from None
-        return Manifest.parse(text, self.variables, filename=path.name)
+        return Manifest.parse(text, variables, filename=path.name)
+
+
+class _ApplyingOperator(CommsMiningOperator):
+    """What operators that apply a plan share."""
+
+    max_workers: Any
+    delete_nonempty: Any
+    _stop: threading.Event | None = None
+
+    def on_kill(self) -> None:
+        """Begin nothing more; what is under way gets a few seconds, and the report is left.
+
+        Airflow calls it from the signal handler, in the midst of the task, so it only sets a mark.
+        """
+        if self._stop is not None:
+            self._stop.set()
+
+    def _apply(
+        self, plan: Plan, run: Run, reports: RolloutReports, own_plan: Plan | None, actual: Iterable[Source] | None
+    ) -> dict[str, Any]:
+        """Apply a plan, and give or leave the report: it is in the XCom before the task fails."""
+        from airflow_provider_cm.rollout import apply
+
+        self._stop = threading.Event()
+        with task_errors():
+            report = apply(
+                plan,
+                run.sources,
+                max_workers=self.argument("max_workers"),
+                delete_nonempty=self.argument("delete_nonempty"),
+                actual=actual,
+                stop=self._stop,
+                record=lambda report: _ignore(reports.record(report, own_plan)),
+            )
+        result = reports.record(report, own_plan)
+        if report.ok:
+            # What an earlier try has done is unchanged now; that try has failed, and so has emitted no event.
+            run.tell(
+                {"project": report.project, "digest": report.plan_digest, "counts": report.counts},
+                [(each.project, each.name, {"outcome": asdict(each)}) for each in report.outcomes],
+            )
+            return result
+        kind = CommsMiningRetryable if report.transient else CommsMiningFailure
+        raise kind(f"{_how_much(report)} {report.failure_text()}")
 
 
 class PlanSourcesOperator(_ManifestOperator):
@@ -140,10 +242,12 @@ class PlanSourcesOperator(_ManifestOperator):
     """
 
     template_fields: Sequence[str] = (*_ManifestOperator.template_fields, "skip_if_no_changes")
+    parsers = {**_ManifestOperator.parsers, "skip_if_no_changes": values.boolean}  # noqa: RUF012  # as above
 
     def __init__(self, *, skip_if_no_changes: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.skip_if_no_changes = skip_if_no_changes
+        self.check_literals()
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Make the plan.
@@ -152,32 +256,33 @@ class PlanSourcesOperator(_ManifestOperator):
         :raises CommsMiningRetryable: when trying again may help.
         """
         with task_errors():
-            skip = values.boolean(self.skip_if_no_changes, "skip_if_no_changes")
+            skip = self.argument("skip_if_no_changes")
             run = Run(self, context)
-            plan, _ = self._make_plan(run)
-        context["ti"].xcom_push(key="markdown", value=plan.render_markdown())
+            plan, _ = self._make_plan(run, context)
         context["ti"].xcom_push(key="digest", value=plan.digest)
         if skip and not plan.drifted:
             # A skipped task returns nothing, but the plan is there to be looked at.
-            _leave(context, plan.to_dict())
+            RolloutReports(context).leave(plan.to_dict())
             raise AirflowSkipException(f"Nothing to do: {plan.summary()}")
         _tell_plan(run, plan)
         return plan.to_dict()
 
 
-class ApplySourcesOperator(CommsMiningOperator):
+class ApplySourcesOperator(_ApplyingOperator):
     """Carry out a plan: creates, then updates, then deletes.
 
     What moved since the plan was made is left alone, and named. Running it again finishes what was left. When anything
     could not be done, the task fails after all that could be done was done, with the report in its XCom.
 
     :param plan: what :class:`PlanSourcesOperator` returned. Not rendered.
-    :param approved_digest: refuse any plan but the one with this digest. (templated)
+    :param approved_digest: refuse any plan but the one with this digest, such as the output of
+        :class:`~airflow_provider_cm.operators.approval.ApproveSourcesOperator`. Once it is given, no digest is no
+        approval: ``None`` is an error. (templated)
     :param max_workers: how many requests at once, 8 by default. (templated)
     :param delete_nonempty: delete sources that hold messages or have a bucket, or of which neither can be read;
         ``False`` by default. (templated)
     :param comms_mining_conn_id: the connection. (templated)
-    :return: the report: one outcome for each action.
+    :return: the report: one outcome for each action. The XCom ``markdown`` has it for people.
     """
 
     template_fields: Sequence[str] = (
@@ -187,21 +292,29 @@ class ApplySourcesOperator(CommsMiningOperator):
         "delete_nonempty",
         "comms_mining_conn_id",
     )
+    parsers = {  # noqa: RUF012  # as above
+        "plan": given_as_it_is,
+        "approved_digest": digest,
+        "max_workers": partial(values.integer, minimum=1),
+        "delete_nonempty": values.boolean,
+        "comms_mining_conn_id": values.filled_text,
+    }
 
     def __init__(
         self,
         *,
         plan: Mapping[str, Any] | XComArg,
-        approved_digest: str | None = None,
+        approved_digest: str | XComArg | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         delete_nonempty: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.plan = _unrendered(plan)
+        self.plan = unrendered(plan)
         self.approved_digest = approved_digest
         self.max_workers = max_workers
         self.delete_nonempty = delete_nonempty
+        self.check_literals()
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Apply the plan.
@@ -209,27 +322,23 @@ class ApplySourcesOperator(CommsMiningOperator):
         :raises CommsMiningFailure: when an action is stale, blocked or refused, or the plan is not the approved one.
         :raises CommsMiningRetryable: when running it again may finish it.
         """
-        from airflow_provider_cm.rollout import Plan, apply
+        from airflow_provider_cm.rollout import Plan
 
-        with task_errors():
-            plan = Plan.from_dict(self.plan.value if isinstance(self.plan, AsItIs) else self.plan)
-            if self.approved_digest is not None and self.approved_digest != plan.digest:
-                raise ConfigurationError(
-                    f"approved_digest: {values.shown(self.approved_digest)} was approved, and this plan is "
-                    f"{plan.digest}; nothing was done"
-                )
-            run = Run(self, context)
-            run.link(plan.project)
-            report = apply(
-                plan,
-                run.sources,
-                max_workers=values.integer(self.max_workers, "max_workers", minimum=1),
-                delete_nonempty=values.boolean(self.delete_nonempty, "delete_nonempty"),
-            )
-        return _finish(self, run, report, context)
+        reports = RolloutReports(context)
+        with reports.kept():
+            with task_errors():
+                plan = Plan.from_dict(self.argument("plan"))
+                approved = self.argument("approved_digest")
+                if approved is not None and approved != plan.digest:
+                    raise ConfigurationError(
+                        f"approved_digest: {approved} was approved, and this plan is {plan.digest}; nothing was done"
+                    )
+                run = Run(self, context)
+                run.link(plan.project)
+            return self._apply(plan, run, reports, None, None)
 
 
-class ReconcileSourcesOperator(_ManifestOperator):
+class ReconcileSourcesOperator(_ApplyingOperator, _ManifestOperator):
     """Plan and apply in one task, for projects that nobody approves by hand, or look for drift only.
 
     Nothing to do is one request. N changes are N writes and two lists.
@@ -247,10 +356,17 @@ class ReconcileSourcesOperator(_ManifestOperator):
     :param max_workers: how many requests at once, 8 by default. (templated)
     :param delete_nonempty: as for :class:`ApplySourcesOperator`. (templated)
     :param comms_mining_conn_id: the connection. (templated)
-    :return: ``{"plan": ..., "report": ...}``; the report is ``None`` where nothing was applied.
+    :return: ``{"plan": ..., "report": ...}``; the report is ``None`` where nothing was to be applied. The XCom
+        ``markdown`` has both for people.
     """
 
     template_fields: Sequence[str] = (*_ManifestOperator.template_fields, "on_drift", "max_workers", "delete_nonempty")
+    parsers = {  # noqa: RUF012  # as above
+        **_ManifestOperator.parsers,
+        "on_drift": values.one_of(ON_DRIFT),
+        "max_workers": partial(values.integer, minimum=1),
+        "delete_nonempty": values.boolean,
+    }
 
     def __init__(
         self,
@@ -264,6 +380,7 @@ class ReconcileSourcesOperator(_ManifestOperator):
         self.on_drift = on_drift
         self.max_workers = max_workers
         self.delete_nonempty = delete_nonempty
+        self.check_literals()
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Make the plan, and apply it where asked to.
@@ -271,24 +388,22 @@ class ReconcileSourcesOperator(_ManifestOperator):
         :raises CommsMiningFailure: for drift with ``on_drift="fail"``, and as the two other operators.
         :raises CommsMiningRetryable: when trying again may help.
         """
-        from airflow_provider_cm.rollout import apply
-
-        with task_errors():
-            on_drift = values.choice(self.on_drift, "on_drift", ON_DRIFT)
-            workers = values.integer(self.max_workers, "max_workers", minimum=1)
-            delete_nonempty = values.boolean(self.delete_nonempty, "delete_nonempty")
-            run = Run(self, context)
-            plan, actual = self._make_plan(run)
-        result = {"plan": plan.to_dict(), "report": None}
-        if not plan.drifted or on_drift == "report":
-            _tell_plan(run, plan)
-            return result
-        if on_drift == "fail":
-            _leave(context, result)
-            raise CommsMiningFailure(f"The project has drifted from its manifest: {plan.summary()}\n{plan.render()}")
-        with task_errors():
-            report = apply(plan, run.sources, max_workers=workers, delete_nonempty=delete_nonempty, actual=actual)
-        return _finish(self, run, report, context, result)
+        reports = RolloutReports(context)
+        with reports.kept():
+            with task_errors():
+                on_drift = self.argument("on_drift")
+                run = Run(self, context)
+                plan, actual = self._make_plan(run, context)
+            result = reports.with_earlier({"plan": plan.to_dict(), "report": None})
+            if not plan.drifted or on_drift == "report":
+                _tell_plan(run, plan)
+                return result
+            if on_drift == "fail":
+                reports.leave(result)
+                raise CommsMiningFailure(
+                    f"The project has drifted from its manifest: {plan.summary()}\n{plan.render()}"
+                )
+            return self._apply(plan, run, reports, plan, actual)
 
 
 class ExportSourcesOperator(CommsMiningOperator):
@@ -302,11 +417,17 @@ class ExportSourcesOperator(CommsMiningOperator):
     """
 
     template_fields: Sequence[str] = ("project", "variables", "comms_mining_conn_id")
+    parsers = {  # noqa: RUF012  # as above
+        "project": values.project,
+        "variables": _variables,
+        "comms_mining_conn_id": values.filled_text,
+    }
 
-    def __init__(self, *, project: str, variables: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, project: str, variables: Mapping[str, str] | NotGiven = NOT_GIVEN, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project = project
         self.variables = variables
+        self.check_literals()
 
     def execute(self, context: Any) -> str:
         """Read the project.
@@ -317,38 +438,24 @@ class ExportSourcesOperator(CommsMiningOperator):
         from airflow_provider_cm.rollout import export
 
         with task_errors():
+            project, variables = self.argument("project"), self.argument("variables")
             run = Run(self, context)
-            run.link(self.project)
-            text = export(self.project, run.sources, variables=self.variables)
-        run.tell({"project": self.project})
+            run.link(project)
+            text = export(project, run.sources, variables=variables)
+        run.tell({"project": project})
         return text
-
-
-def _leave(context: Any, result: dict[str, Any]) -> None:
-    """Put a result where a task that ends well would have it."""
-    # Imported here, since on Airflow 3.3 it takes longer than the import of all our operators.
-    from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
-
-    context["ti"].xcom_push(key=XCOM_RETURN_KEY, value=result)
 
 
 def _tell_plan(run: Run, plan: Plan) -> None:
     run.tell({"project": plan.project, "digest": plan.digest, "counts": plan.counts})
 
 
-def _finish(
-    operator: CommsMiningOperator, run: Run, report: Report, context: Any, result: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Give the report, or fail with it: it is in the XCom before the task fails, since nothing is returned then."""
-    returned = report.to_dict() if result is None else {**result, "report": report.to_dict()}
-    operator.log.info("Applied: %s", report.summary())
-    if report.ok:
-        # What an earlier try has done is unchanged now; that try has failed, and so has emitted no event.
-        run.tell(
-            {"project": report.project, "digest": report.plan_digest, "counts": report.counts},
-            [(each.project, each.name, {"outcome": asdict(each)}) for each in report.outcomes],
-        )
-        return returned
-    _leave(context, returned)
-    kind = CommsMiningRetryable if report.transient else CommsMiningFailure
-    raise kind(f"Not all was applied. {report.failure_text()}")
+def _how_much(report: Report) -> str:
+    """Say how much of a plan was applied, for a report that is not ok."""
+    if report.counts.keys() & {"done", "confirmed"}:
+        return "Not all was applied." if report.failures else "All was applied, but not seen to be."
+    return "It is not known whether anything was applied." if "unknown" in report.counts else "Nothing was applied."
+
+
+def _ignore(_: object) -> None:
+    """Take a result that nobody needs."""

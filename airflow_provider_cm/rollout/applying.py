@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.rollout.actions import CARRIED_OUT, Action, Plan, PlanError
 from airflow_provider_cm.rollout.crew import Crew
-from airflow_provider_cm.rollout.judging import ended, judge, verify
+from airflow_provider_cm.rollout.judging import Ending, cut_off, judge, not_begun, verify
 from airflow_provider_cm.rollout.observing import completed
 from airflow_provider_cm.rollout.report import Outcome, Report
 from airflow_provider_cm.rollout.writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import threading
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.rollout.report import Result
 
 PROGRESS_SECONDS = 10.0
+LAG_SECONDS = 3.0
 
+_CUT_OFF = "the apply has not ended"
 _log = logging.getLogger(__name__)
+# Of its own, so that who writes the whole report anyway can do without it.
+_outcomes_log = logging.getLogger("airflow_provider_cm.rollout.outcomes")
 
 
 def apply(
@@ -32,20 +38,26 @@ def apply(
     max_workers: int = 8,
     delete_nonempty: bool = False,
     actual: Iterable[Source] | None = None,
+    stop: threading.Event | None = None,
+    record: Callable[[Report], None] | None = None,
 ) -> Report:
     """Carry a plan out: creates, then updates, then deletes.
 
     What became of the sources since the plan was made decides first: one that is as wanted is *unchanged*, one that is
     as it was is acted on, any other is *stale* and left alone. So applying a plan again, after a failure or a kill,
-    finishes it. N writes take N requests and two lists, one more for each delete (its messages are counted), and
-    one for each source of which the list does not show every field; a delete that begins more than a second after the
-    list reads its source once more.
+    finishes it. N writes take N requests and two lists, two more for each delete (its messages are counted, and the
+    source is read right before it), and one for each source of which the list does not show every field. Where the last
+    list does not show what it should, there is a third one some seconds later.
 
     :param plan: the plan.
     :param sources: the tenant that the plan was made for.
     :param max_workers: how many requests at once. When the server asks one of them to wait, all do.
     :param delete_nonempty: delete sources that hold messages or have a bucket, or of which neither can be read.
     :param actual: what :func:`airflow_provider_cm.rollout.observe` gave a moment ago, which saves the first list.
+    :param stop: once it is set, by another thread or a signal handler, nothing more is begun: what is under way gets a
+        few seconds to end, and the rest is *skipped*.
+    :param record: called with the report as it stands right before the first write, and again when an exception ends
+        the apply later, so that a report can be kept whatever happens; what may have been carried out is *unknown*.
     :return: one outcome for each action. After 401 and 403 nothing more is tried, and the rest is *skipped*; no other
         failure stops anything.
     :raises PlanError: when the plan was made for another tenant; nothing was sent.
@@ -56,22 +68,11 @@ def apply(
             f"the plan was made for {plan.target}, and this is {sources.session.endpoint}: nothing was done. "
             "Make a plan for this tenant"
         )
-    outcomes = {action.name: _not_carried_out(action) for action in plan.actions if action.kind not in CARRIED_OUT}
+    run = _Run(plan, sources, max_workers, delete_nonempty, stop, record)
     actions = [action for action in plan.actions if action.kind in CARRIED_OUT]
-    problem = ""
     if actions:
-        run = _Run(plan, sources, max_workers, delete_nonempty)
         run.carry_out(actions, actual)
-        outcomes |= run.outcomes
-        problem = run.problem
-    report = Report(
-        plan.target,
-        plan.project,
-        plan.digest,
-        tuple(outcomes[action.name] for action in plan.actions),
-        plan.no_ops,
-        problem,
-    )
+    report = run.report()
     _log.info("%s", report.summary())
     return report
 
@@ -88,70 +89,128 @@ def _not_carried_out(action: Action) -> Outcome:
 
 
 class _Run:
-    def __init__(self, plan: Plan, sources: SourcesApi, max_workers: int, delete_nonempty: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        sources: SourcesApi,
+        max_workers: int,
+        delete_nonempty: bool,
+        stop: threading.Event | None,
+        record: Callable[[Report], None] | None,
+    ) -> None:
         self._plan = plan
         self._sources = sources
         self._max_workers = max_workers
-        self._writer = Writer(sources, delete_nonempty=delete_nonempty)
+        self._stop = stop
+        self._record = record
+        self._writer = Writer(sources, delete_nonempty=delete_nonempty, stop=stop)
         self._current: dict[str, Source] = {}
-        self.outcomes: dict[str, Outcome] = {}
-        self.problem = ""
+        self._endings: dict[str, Ending] = {}
+        self._begun: set[str] = set()
+        self._outcomes = {action.name: _not_carried_out(action) for action in plan.actions}
+        self._problem = ""
+
+    def report(self, problem: str = "") -> Report:
+        """Give the report as it stands."""
+        plan = self._plan
+        outcomes = tuple(self._outcomes[action.name] for action in plan.actions)
+        return Report(plan.target, plan.project, plan.digest, outcomes, plan.no_ops, problem or self._problem)
 
     def carry_out(self, actions: list[Action], actual: Iterable[Source] | None) -> None:
-        """Do what is to be done, and fill ``outcomes``."""
+        """Do what is to be done."""
         listed = self._sources.list(self._plan.project) if actual is None else list(actual)
-        self._writer.listed()
-        fields = {action.name: tuple(action.before) for action in actions}
-        whole = completed(self._sources, listed, fields, max_workers=self._max_workers)
-        self._current = {source.name: source for source in whole if source.owner == self._plan.project}
+        self._current = self._by_name(listed, actions)
         left = []
         for action in actions:
             outcome = judge(action, self._current.get(action.name))
             if outcome is None:
                 left.append(action)
             else:
-                self._note(outcome)
-        if left:
+                self._note(action, Ending(outcome, sent="no"))
+        if not left:
+            return
+        self._outcomes |= {action.name: cut_off(action) for action in left}
+        self._leave(_CUT_OFF)
+        try:
             self._write(left)
-            self._verify(left)
+        except BaseException:
+            self._leave(_CUT_OFF)
+            raise
+        if self._stop is not None and self._stop.is_set():
+            self._problem = "the task was stopped, and so the sources were not listed once more"
+            return
+        try:
+            self._verify([action for action in actions if action.name in self._endings])
+        except CommsMiningError as error:
+            self._problem = f"the sources could not be listed at the end: {error}"
+        except BaseException:
+            self._leave(_CUT_OFF)
+            raise
+
+    def _leave(self, problem: str) -> None:
+        if self._record is not None:
+            self._record(self.report(problem))
 
     def _write(self, actions: list[Action]) -> None:
         size = min(self._max_workers, len(actions))
-        total = len(self.outcomes) + len(actions)
+        total = len(self._plan.actions)
 
         def tell(_: int) -> None:
-            _log.info("%s: %d of %d actions have ended", self._plan.project, len(self.outcomes), total)
+            ended = total - len(actions) + sum(action.name in self._endings for action in actions)
+            _log.info("%s: %d of %d actions have ended", self._plan.project, ended, total)
 
-        with Crew(size, self._sources.session.close) as crew:
+        with Crew(size, self._sources.session.close, self._stop) as crew:
             for kind in CARRIED_OUT:
                 jobs = [lambda action=action: self._do(action) for action in actions if action.kind == kind]
-                if jobs:
+                if jobs and not (self._stop is not None and self._stop.is_set()):
                     crew.run(jobs, every=PROGRESS_SECONDS, tell=tell)
+        for action in actions:
+            # After a stop: what no thread has begun. What one is still at stays unknown.
+            if action.name not in self._begun:
+                self._note(action, Ending(not_begun(action), sent="no"))
 
     def _do(self, action: Action) -> None:
-        self._note(self._writer.carry_out(action, self._current.get(action.name)))
+        self._begun.add(action.name)
+        self._note(action, self._writer.carry_out(action, self._current.get(action.name)))
 
-    def _note(self, outcome: Outcome) -> None:
-        self.outcomes[outcome.name] = outcome
-        level = logging.DEBUG if outcome.ok or outcome.result == "skipped" else logging.WARNING
-        _log.log(level, "%s: %s", self._plan.project, outcome)
+    def _note(self, action: Action, ending: Ending) -> None:
+        self._endings[action.name] = ending
+        self._tell(ending.outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.name] = outcome
+        _outcomes_log.log(logging.INFO if outcome.ok else logging.WARNING, "%s: %s", self._plan.project, outcome)
 
     def _verify(self, actions: list[Action]) -> None:
-        """List once more, and believe what is there rather than what was answered."""
-        doubtful = [
-            action for action in actions if self.outcomes[action.name].result in {"done", "confirmed", "unknown"}
-        ]
-        if not doubtful:
-            return
-        try:
-            listed = self._sources.list(self._plan.project)
-        except CommsMiningError as error:
-            self.problem = f"the sources could not be listed at the end: {error}"
-            return
-        shown = {source.name: source for source in listed if source.owner == self._plan.project}
-        for action in doubtful:
-            outcome = self.outcomes[action.name]
-            seen = verify(action, outcome, shown.get(action.name))
-            if seen is not None:
-                result, message = seen
-                self._note(ended(action, result, message, outcome.source_id, transient=result == "unknown"))
+        """List once more, and believe what is there rather than what was answered.
+
+        Before something is called failed or unknown, the list is made a second time: a server may have several copies
+        of its data, of which one lags behind.
+        """
+        doubtful = self._look(actions)
+        if doubtful:
+            policy = self._sources.session.retry
+            policy.sleep(min(LAG_SECONDS, policy.cap))
+            with contextlib.suppress(CommsMiningError):
+                self._look(doubtful)
+
+    def _look(self, actions: list[Action]) -> list[Action]:
+        """Hold the outcomes against a list; give the actions of which it does not show that they succeeded."""
+        sure = {"done", "confirmed"}
+        unsure = [action for action in actions if self._endings[action.name].outcome.result not in sure]
+        seen = self._by_name(self._sources.list(self._plan.project), unsure)
+        doubtful = []
+        for action in actions:
+            ending = self._endings[action.name]
+            outcome = verify(action, ending, seen.get(action.name))
+            if outcome != self._outcomes[action.name]:
+                self._tell(outcome)
+            if outcome.result in {"failed", "unknown"} and ending.sent != "no" and not ending.settled:
+                doubtful.append(action)
+        return doubtful
+
+    def _by_name(self, listed: Iterable[Source], actions: list[Action]) -> dict[str, Source]:
+        """Give the project's sources by name, those of some actions with all that can be known of them."""
+        fields = {action.name: tuple(action.before) for action in actions}
+        whole = completed(self._sources, listed, fields, max_workers=self._max_workers)
+        return {source.name: source for source in whole if source.owner == self._plan.project}

@@ -9,15 +9,21 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.api.retry import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from airflow_provider_cm.api.errors import CommsMiningError
+    from airflow_provider_cm.api.records import Wait
     from airflow_provider_cm.api.retry import RetryPolicy
 
-# When the caller is interrupted (a task that is killed), what is under way gets this long to end.
-_PATIENCE = 5.0
+# When the caller is interrupted or asked to stop, what is under way gets this long to end. Airflow kills a task
+# 5 seconds after it asked it to end, and the report has to be written by then.
+_PATIENCE = 3.0
+# How often those who wait look whether they are to stop.
+_LOOK = 0.1
 
 
 class Crew:
@@ -28,13 +34,15 @@ class Crew:
 
     :param size: how many threads.
     :param leave: called by each thread when it ends.
+    :param stop: once it is set, nothing more is begun.
     """
 
-    def __init__(self, size: int, leave: Callable[[], None]) -> None:
+    def __init__(self, size: int, leave: Callable[[], None], stop: threading.Event | None = None) -> None:
         if size < 1:
             raise ConfigurationError(f"max_workers: {size!r} is not a whole number of 1 or more")
         self._size = size
         self._leave = leave
+        self._stop = stop
         self._jobs: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._open = 0
@@ -49,18 +57,19 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End: at once if there was an error, what is not begun then is never done."""
+        """End: at once if there was an error or a stop, and what is not begun then is never done."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         until = time.monotonic() + _PATIENCE
+        hurry = error is not None or self._stopped()
         for thread in self._threads:
-            thread.join(None if error is None else max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, until - time.monotonic()) if hurry else None)
 
     def run(
         self, jobs: Sequence[Callable[[], None]], *, every: float = 10.0, tell: Callable[[int], None] | None = None
     ) -> None:
-        """Have jobs done, and wait for them.
+        """Have jobs done, and wait for them; after a stop, return without those that were not begun.
 
         :param jobs: what to do; a job is to handle its own errors, and one that doesn't ends the round.
         :param every: seconds between two calls of ``tell``.
@@ -77,14 +86,27 @@ class Crew:
             self._threads.append(thread)
             thread.start()
         while not self._wait(every):
+            if self._stopped():
+                break
             if tell is not None:
                 tell(self._open)
         if self._errors:
             raise self._errors[0]
 
+    def _stopped(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
     def _wait(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self._open == 0 or bool(self._errors), seconds)
+        """Wait until all is done, for a time; a stop is noticed early."""
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            with self._changed:
+                slot = left if self._stop is None else min(left, _LOOK)
+                if self._changed.wait_for(lambda: self._open == 0 or bool(self._errors), slot):
+                    return True
+            if self._stopped() or left <= 0:
+                return False
 
     def _work(self) -> None:
         try:
@@ -95,7 +117,8 @@ class Crew:
                         return
                     job = self._jobs.popleft()
                 try:
-                    job()
+                    if not self._stopped():
+                        job()
                 except BaseException as error:  # noqa: BLE001  # raised again by run, in the caller's thread
                     self._errors.append(error)
                 finally:
@@ -111,10 +134,12 @@ class Gate:
     """Where everybody waits when the server asks for it.
 
     :param policy: whose clock and sleep to use.
+    :param stop: once it is set, nobody waits any more.
     """
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: RetryPolicy, stop: threading.Event | None = None) -> None:
         self._policy = policy
+        self._stop = stop
         self._lock = threading.Lock()
         self._until = policy.clock()
 
@@ -131,7 +156,54 @@ class Gate:
         with self._lock:
             return max(0.0, self._until - self._policy.clock())
 
+    def stopped(self) -> bool:
+        """Whether nobody is to wait any more."""
+        return self._stop is not None and self._stop.is_set()
+
     def wait(self) -> None:
         """Wait until it is open."""
-        while (seconds := self.remaining()) > 0:
-            self._policy.sleep(seconds)
+        while (seconds := self.remaining()) > 0 and not self.stopped():
+            self.sleep(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, or less if there is a stop.
+
+        :param seconds: how long.
+        """
+        slot = seconds if self._stop is None else _LOOK
+        while seconds > 0 and not self.stopped():
+            self._policy.sleep(min(seconds, slot))
+            seconds -= slot
+
+
+class SharedBudget(Budget):
+    """What one call has left, where a wait that the server asks one call for is everybody's.
+
+    :param policy: the policy to spend.
+    :param on_wait: told of each wait when it is over.
+    :param gate: where all calls wait.
+    """
+
+    def __init__(self, policy: RetryPolicy, on_wait: Callable[[Wait], None] | None, gate: Gate) -> None:
+        super().__init__(policy, on_wait)
+        self._gate = gate
+
+    def pause(self, retry_after: float | None = None) -> float | None:
+        """Seconds to wait before the next attempt, the gate included; ``None`` when it would come too late."""
+        if retry_after is not None and retry_after < self.policy.max_seconds:
+            self._gate.hold(retry_after)
+        seconds = None if self._gate.stopped() else super().pause(retry_after)
+        if seconds is None:
+            return None
+        seconds = max(seconds, self._gate.remaining())
+        return seconds if seconds < self.remaining() else None
+
+    def wait(self, seconds: float, after: CommsMiningError | None) -> None:
+        """Wait for the gate, too, which may have been closed anew; never beyond the deadline.
+
+        :param seconds: how long, from :meth:`pause`.
+        :param after: the failure that is the reason.
+        """
+        super().wait(seconds, after)
+        while 0 < (more := self._gate.remaining()) < self.remaining() and not self._gate.stopped():
+            super().wait(more, after)

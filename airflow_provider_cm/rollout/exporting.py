@@ -8,7 +8,7 @@ import yaml
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.models import SETTABLE
-from airflow_provider_cm.api.names import check_project
+from airflow_provider_cm.api.names import check_project, check_property
 from airflow_provider_cm.rollout.observing import completed
 from airflow_provider_cm.rollout.patterns import is_name
 from airflow_provider_cm.rollout.planning import value_of
@@ -49,10 +49,13 @@ def export(
     whole = sorted(completed(sources, listed, needed, max_workers=max_workers), key=lambda source: source.name)
     notes, entries = [], []
     for source in whole:
-        if is_name(source.name):
-            entries.append(_entry(source, names))
-        else:
+        if not is_name(source.name):
             notes.append(f"# Left out, since a manifest cannot name it: {printable(source.name)}")
+            continue
+        entries.append(entry := _entry(source, names))
+        if not all(map(_is_property, entry.get("sensitive_properties", ()))):
+            del entry["sensitive_properties"]
+            notes.append(f"# Left out, since no manifest can hold them: the sensitive_properties of {source.name}")
     manifest = {"project": names.replaced(project), "sources": entries}
     names.finish()
     head = [f"# The sources of {printable(project)} on {printable(sources.session.endpoint)}", *notes]
@@ -76,6 +79,14 @@ def _entry(source: Source, names: _Names) -> dict[str, Any]:
         else:
             entry[field] = escape(value) if isinstance(value, str) else value
     return entry
+
+
+def _is_property(name: str) -> bool:
+    try:
+        check_property(name.replace("$${", "${"))
+    except ConfigurationError:
+        return False
+    return True
 
 
 _MAY_BE_EMPTY = frozenset({"title", "description", "should_translate", "sensitive_properties"})

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from airflow_provider_cm.api.models import SETTABLE
-from airflow_provider_cm.api.names import check_project, check_source_name
+from airflow_provider_cm.api.names import check_project, check_property, check_source_name
 from airflow_provider_cm.rollout.checks import Judge
 from airflow_provider_cm.rollout.document import read_mapping, read_text
 from airflow_provider_cm.rollout.garbage import uncollected
@@ -47,6 +47,8 @@ def _no_prefix(check: Callable[[object, str], str], field: str) -> Callable[[str
 def _whole(value: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("this text holds half of a surrogate pair, which is no character")
+    if "\0" in value:
+        raise ValueError("this text holds a NUL character, which Airflow's database cannot hold; remove it")
     return value
 
 
@@ -68,6 +70,11 @@ _Name = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1}),
 ]
 _Pattern = Annotated[StrictStr, AfterValidator(check_pattern), WithJsonSchema({"type": "string", "minLength": 1})]
+_Property = Annotated[
+    StrictStr,
+    AfterValidator(_no_prefix(check_property, "sensitive_properties")),
+    WithJsonSchema({"type": "string", "pattern": r"^(?:number|string):\S|\$\{"}),
+]
 _Text = Annotated[StrictStr, AfterValidator(_whole)]
 _Filled = Annotated[StrictStr, AfterValidator(_filled), WithJsonSchema({"type": "string", "minLength": 1})]
 _Bool = Annotated[
@@ -87,8 +94,10 @@ class Fields(BaseModel):
         default=None, description="Language of the messages, such as en or Multilingual; it cannot be changed later."
     )
     should_translate: _Bool | None = Field(default=None, description="Translate messages where required.")
-    sensitive_properties: tuple[_Text, ...] | None = Field(
-        default=None, description="Properties to hide from users without the privilege to see them, in any order."
+    sensitive_properties: tuple[_Property, ...] | None = Field(
+        default=None,
+        description="Properties to hide from users without the privilege to see them, in any order, such as "
+        "string:Sender or number:Priority.",
     )
     bucket_id: _Filled | None = Field(
         default=None,
@@ -139,10 +148,13 @@ class Manifest(BaseModel):
 
     project: _Project = Field(description="The project, e.g. ${project}.")
     owns: tuple[_Pattern, ...] = Field(
-        default=(), description="Patterns (*, ?, [...]) of the names this file answers for; only these are ever pruned."
+        default=(),
+        description="Patterns (*, ?, [...]) of the names this file answers for, upper and lower case as written; only "
+        "these are ever pruned.",
     )
     protect: tuple[_Pattern, ...] = Field(
-        default=(), description="Names or patterns of sources that are never pruned, whatever happens."
+        default=(),
+        description="Names or patterns of sources that are never pruned, whatever happens, in upper or lower case.",
     )
     defaults: Fields = Field(default=Fields(), description="What holds for every source that does not say otherwise.")
     sources: tuple[Entry, ...] = Field(description="The sources, each with a name of its own.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from airflow_provider_cm.api.errors import ConfigurationError
 
@@ -59,6 +59,10 @@ class ManifestError(ConfigurationError):
         if len(mistakes) > _SHOWN:
             lines.append(f"- and {len(mistakes) - _SHOWN} more")
         super().__init__("\n".join([f"the manifest has {count}:", *lines]))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[Mistake]]]:
+        """Pickle what the constructor takes, and not the message that it makes of it."""
+        return type(self), (self.mistakes,)
 
 
 def path_text(path: Path) -> str:

@@ -11,7 +11,7 @@ from airflow_provider_cm.api.names import check_source_name
 from airflow_provider_cm.api.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _ALLOWED = re.compile(r"(?:[A-Za-z0-9_*?-]|\[!?[A-Za-z0-9_-]+\])+")
 _WILDCARDS = re.compile(r"\[!?[^\]]+\]|[*?]")
@@ -43,16 +43,27 @@ def is_name(name: str) -> bool:
 
 
 def matches_anything(pattern: str) -> bool:
-    """Whether nothing in a pattern is fixed, such as ``*``, ``?*`` or ``[a-z]*``: no name says whose it is then.
+    """Whether no letter or digit in a pattern is fixed, as in ``*``, ``[a-z]*`` or ``*-*``.
 
     :param pattern: the pattern.
     """
-    return not _WILDCARDS.sub("", pattern)
+    return not any(character.isalnum() for character in _WILDCARDS.sub("", pattern))
 
 
 def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Make one expression that matches the names which any of the patterns matches.
+    """Make one expression that matches the names which any of the patterns matches, in upper and lower case as written.
 
     :param patterns: the patterns; none match nothing.
     """
     return re.compile("|".join(translate(pattern) for pattern in patterns) or r"(?!)")
+
+
+def matcher_of_any_case(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Make a function that says of a name whether any of the patterns matches it, in whatever case.
+
+    :param patterns: the patterns; none match nothing.
+    """
+    exact = matcher(patterns := tuple(patterns))
+    folded = re.compile(exact.pattern, re.IGNORECASE)
+    # Both, since ``[!a-c]`` matches fewer names where case is ignored.
+    return lambda name: bool(exact.match(name) or folded.match(name))

@@ -11,7 +11,7 @@ from airflow_provider_cm.api.models import SETTABLE, Source, same_value
 from airflow_provider_cm.api.values import shown
 from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Plan, PlanError, Value
 from airflow_provider_cm.rollout.garbage import uncollected
-from airflow_provider_cm.rollout.patterns import is_name, matcher, matches_anything
+from airflow_provider_cm.rollout.patterns import is_name, matcher, matcher_of_any_case, matches_anything
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ def plan(
     :raises PlanError: when ``prune`` is not allowed as it was asked for.
     """
     if prune:
-        _check_prune(manifest, max_deletes)
+        check_prune(manifest, max_deletes)
     known = _index(manifest, actual)
     capitals = {folded: name for name in known if (folded := name.lower()) != name}
     planner = _Planner(manifest.project, allow_risky)
@@ -175,11 +175,11 @@ class _Planner:
             self._add(replace(action, kind="unverified", reason=reason))
 
     def prune(self, manifest: Manifest, unnamed: Iterable[Source], named: set[str], max_deletes: int | None) -> None:
-        owned, protected = matcher(manifest.owns), matcher(manifest.protect)
+        owned, is_protected = matcher(manifest.owns), matcher_of_any_case(manifest.protect)
         folded = {name.lower(): name for name in named}
         deletes: list[Action] = []
         for source in unnamed:
-            if not owned.match(source.name) or protected.match(source.name) or not is_name(source.name):
+            if not owned.match(source.name) or is_protected(source.name) or not is_name(source.name):
                 continue
             values = {name: value_of(source, name) for name in SETTABLE if source.knows(name)}
             changes = tuple(Change(name, value, None) for name, value in values.items() if value is not None)
@@ -233,11 +233,26 @@ def _risk(name: str, before: Value, after: Value) -> str:
     return ""
 
 
-def _check_prune(manifest: Manifest, max_deletes: int | None) -> None:
+def check_max_deletes(max_deletes: int | None) -> None:
+    """Refuse to prune without a number.
+
+    :param max_deletes: how many deletes are let through.
+    :raises PlanError: for anything but a whole number of 0 or more.
+    """
     if max_deletes is None:
         raise PlanError("max_deletes: prune needs it; say how many sources may be deleted at most")
     if type(max_deletes) is not int or max_deletes < 0:  # True is an int, too
         raise PlanError(f"max_deletes: {shown(max_deletes)} is not a whole number of 0 or more")
+
+
+def check_prune(manifest: Manifest, max_deletes: int | None) -> None:
+    """Refuse to prune what might be everybody's.
+
+    :param manifest: what should be.
+    :param max_deletes: how many deletes are let through.
+    :raises PlanError: saying what is missing.
+    """
+    check_max_deletes(max_deletes)
     if not manifest.sources:
         raise PlanError(
             "prune: the manifest names no source, so all that it owns would go; this is more likely an empty query "
@@ -246,8 +261,8 @@ def _check_prune(manifest: Manifest, max_deletes: int | None) -> None:
     for pattern in manifest.owns:
         if matches_anything(pattern):
             raise PlanError(
-                f"prune: '{pattern}' in `owns` has no fixed part, so everybody's sources would count as this "
-                "manifest's; begin it with a name, as in 'support-*'"
+                f"prune: '{pattern}' in `owns` has no fixed letter or digit, so everybody's sources would count as "
+                "this manifest's; begin it with a name, as in 'support-*'"
             )
 
 

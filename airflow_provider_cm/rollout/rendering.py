@@ -1,4 +1,4 @@
-"""A plan for people: as text for a log, and as Markdown for those who approve it."""
+"""A plan for people, as text for a log and as Markdown for those who approve it; and a report, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from airflow_provider_cm.api.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_cm.rollout.actions import Action, Change, Plan, Value
+    from airflow_provider_cm.rollout.report import Report
 
 _SYMBOLS = {"create": "+", "update": "~", "delete": "-", "blocked": "!", "unverified": "?"}
 _SHOWN = 120
@@ -21,7 +24,7 @@ def render_text(plan: Plan) -> str:
     """Write a plan as text.
 
     :param plan: the plan.
-    :return: lines; texts of sources are quoted, cut, and hold no control characters.
+    :return: lines; texts of sources are quoted, and hold no control characters. What is to be written is there in full.
     """
     lines = [f"Plan for project {printable(plan.project)} on {printable(plan.target)}"]
     for action in plan.actions:
@@ -34,7 +37,7 @@ def render_text(plan: Plan) -> str:
         for change in action.changes:
             mark = "! " if change.risk else "  "
             risk = f"  (risky: {printable(change.risk)})" if change.risk else ""
-            lines.append(f"    {mark}{printable(change.field)}: {' -> '.join(_sides(action, change))}{risk}")
+            lines.append(f"    {mark}{printable(change.field)}: {_joined(action, change, ' -> ')}{risk}")
         if action.unverified and action.kind != "unverified":
             lines.append(f"      not shown by the server, so not written: {printable(', '.join(action.unverified))}")
     return "\n".join([*lines, plan.summary(), f"Digest: {plan.digest}"])
@@ -54,14 +57,27 @@ def render_markdown(plan: Plan) -> str:
         elif action.kind == "unverified":
             lines.append(f"  - {_prose(action.reason)}")
         for change in action.changes:
-            sides = " &rarr; ".join(_code(side) for side in _sides(action, change))
             risk = f" **risky**: {_prose(change.risk)}" if change.risk else ""
-            lines.append(f"  - {_prose(change.field)}: {sides}{risk}")
+            lines.append(f"  - {_prose(change.field)}: {_joined(action, change, ' &rarr; ', _code)}{risk}")
         if action.unverified and action.kind != "unverified":
             lines.append(f"  - not shown by the server, so not written: {_prose(', '.join(action.unverified))}")
     return "\n".join(
         [*lines, *([""] if plan.actions else []), f"{plan.summary()}.", "", f"Digest: {_code(plan.digest)}"]
     )
+
+
+def render_report(report: Report) -> str:
+    """Write a report as Markdown.
+
+    :param report: the report.
+    :return: as for :func:`render_markdown`.
+    """
+    lines = [f"**Report** for project {_code(report.project)} on {_code(report.target)}", ""]
+    for each in report.outcomes:
+        reason = f": {_prose(each.message)}" if each.message else ""
+        lines.append(f"- **{each.result}** {_code(each.name)} ({each.kind}){reason}")
+    summary = _prose(report.summary())
+    return "\n".join([*lines, *([""] if report.outcomes else []), summary, "", f"Digest: {_code(report.plan_digest)}"])
 
 
 def _title(action: Action, name: str) -> str:
@@ -76,39 +92,76 @@ def _heading(action: Action) -> str:
     return f"**{what}** {_code(action.name)}{known}"
 
 
-def _sides(action: Action, change: Change) -> tuple[str, ...]:
-    """Give what to show of a change: both sides, or the one that there is."""
+def _joined(action: Action, change: Change, arrow: str, written: Callable[[str], str] = str) -> str:
+    between, parts = _parts(action, change)
+    return (between or arrow).join(label + ", ".join(written(text) for text in texts) for label, texts in parts)
+
+
+def _parts(action: Action, change: Change) -> tuple[str, list[tuple[str, list[str]]]]:
+    """Give what to show of a change: what stands between the parts, and each part's label and texts.
+
+    All that is approved is there in full: of what stays as it is, and of what a delete takes away, long texts are cut.
+    """
     kind = action.blocks or action.kind
-    if kind == "create":
-        return (_cut(_written(change.after), 0),)
     if kind == "delete":
-        return (_cut(_written(change.before), 0),)
-    before, after = _written(change.before), _written(change.after)
-    start = 0
-    if len(before) > _SHOWN or len(after) > _SHOWN:
-        # Two long texts that begin alike would look the same when cut; so it is shown from shortly before they part.
-        same = next((i for i, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), None)
-        start = max(0, min(len(before), len(after)) - _LEAD if same is None else same - _LEAD)
-        start = start if start > _SHOWN // 2 else 0
-    return _cut(before, start), _cut(after, start)
+        whole = change.field == "sensitive_properties"
+        return "", [("", [_excerpt(_written(change.before), 0, None if whole else _SHOWN)])]
+    if kind == "create":
+        return "", [("", [_excerpt(_written(change.after))])]
+    if change.field == "sensitive_properties":
+        return "; ", _list_parts(_items(change.before), _items(change.after))
+    return "", [("", [side]) for side in _sides(_written(change.before), _written(change.after))]
+
+
+def _list_parts(before: tuple[str, ...], after: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """Say of a list what is dropped, and what is added."""
+    dropped = [_excerpt(_written(item)) for item in before if item not in after]
+    added = [_excerpt(_written(item)) for item in after if item not in before]
+    stays = sum(item in after for item in before)
+    parts = [("dropped ", dropped), ("added ", added)]
+    return [part for part in parts if part[1]] + ([(f"{stays} unchanged", [])] if stays else [])
+
+
+def _items(value: Value) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _sides(before: str, after: str) -> tuple[str, str]:
+    """Give both sides of a change, without most of what long texts have in common at their beginning and end."""
+    if len(before) <= _SHOWN and len(after) <= _SHOWN:
+        return _excerpt(before), _excerpt(after)
+    start = _common(before, after)
+    end = _common(before[start:][::-1], after[start:][::-1])
+    first, last = max(0, start - _LEAD), max(0, end - _LEAD)
+    first, last = (part if part > _SHOWN // 2 else 0 for part in (first, last))
+    return _excerpt(before, first, len(before) - last), _excerpt(after, first, len(after) - last)
+
+
+def _common(one: str, other: str) -> int:
+    """Count the characters that two texts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _written(value: Value) -> str:
     return "(none)" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _cut(text: str, start: int) -> str:
-    kept = text[start : start + _SHOWN]
-    cut = start > 0 or len(text) > start + _SHOWN
-    shown = printable(f"{'...' if start else ''}{kept}", 10 * _SHOWN)
-    if not cut:
-        return shown
-    return f"{shown}{'...' if len(text) > start + _SHOWN else ''} ({len(text)} characters)"
+def _excerpt(text: str, start: int = 0, end: int | None = None) -> str:
+    end = len(text) if end is None else min(end, len(text))
+    part = _printable(text[start:end])
+    if start == 0 and end == len(text):
+        return part
+    return f"{'...' if start else ''}{part}{'...' if end < len(text) else ''} ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    return printable(text, max(1, len(text)))
 
 
 def _code(text: str) -> str:
     """Put a text into a code span, whose fence is longer than any run of backticks in it."""
-    text = printable(text, 10 * _SHOWN)
+    text = _printable(text)
     fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
     # Of a space at both ends, Markdown takes one away.
     pad = " " if not text or text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
@@ -116,4 +169,4 @@ def _code(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return _PUNCTUATION.sub(r"\\\1", printable(text))
+    return _PUNCTUATION.sub(r"\\\1", _printable(text))

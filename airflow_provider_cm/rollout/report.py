@@ -21,8 +21,8 @@ class Outcome:
     """How one action ended.
 
     - ``done``: carried out, and the server said so.
-    - ``confirmed``: the response was lost, and the source was then seen to be as wanted.
-    - ``unchanged``: nothing was to be done (any more), and nothing was.
+    - ``confirmed``: no answer said so, and the source was then seen to be as wanted.
+    - ``unchanged``: the source is as wanted, and nothing was written here.
     - ``stale``: the source has moved since the plan was made, so it was left alone.
     - ``failed``: it is not as wanted; the message says why.
     - ``skipped``: nothing was tried; the message says why.
@@ -116,6 +116,12 @@ class Report:
         if len(self.failures) > limit:
             lines.append(f"- and {len(self.failures) - limit} more")
         return "\n".join([self.summary(), *lines])
+
+    def render_markdown(self) -> str:
+        """Write it for people, as Markdown in which no text of a source or server can become markup."""
+        from airflow_provider_cm.rollout.rendering import render_report
+
+        return render_report(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON values."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_cm.api.errors import (
     AuthenticationError,
+    BadRequestError,
     CommsMiningError,
+    ConfigurationError,
     ConflictError,
     NotFoundError,
     OutcomeUnknownError,
@@ -17,36 +19,22 @@ from airflow_provider_cm.api.errors import (
     RateLimitedError,
     TokenError,
 )
-from airflow_provider_cm.api.models import Source
-from airflow_provider_cm.api.retry import RetryPolicy
-from airflow_provider_cm.rollout.crew import Gate
-from airflow_provider_cm.rollout.judging import ended, judge
+from airflow_provider_cm.rollout.crew import Gate, SharedBudget
+from airflow_provider_cm.rollout.judging import Ending, cut_off, ended, judge, not_begun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import threading
 
+    from airflow_provider_cm.api.models import Source
+    from airflow_provider_cm.api.retry import RetryPolicy
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.rollout.actions import Action
-    from airflow_provider_cm.rollout.report import Outcome
 
-# A list that is older than this says too little of a source that is about to be deleted for good.
+# What was read longer ago than this says too little of a source that is about to be deleted for good.
 _FRESH = 1.0
 
 _log = logging.getLogger(__name__)
 _STOPS = (AuthenticationError, PermissionDeniedError, TokenError)
-
-
-@dataclass(frozen=True)
-class _SharedPolicy(RetryPolicy):
-    """A policy whose waits, where the server asked for them, are everybody's."""
-
-    hold: Callable[[float], None] = field(default=lambda _: None, repr=False, compare=False)
-
-    def delay(self, failures: int, retry_after: float | None = None) -> float:
-        """Seconds to wait; a wait that the server asked for closes the gate."""
-        if retry_after is not None and retry_after < self.max_seconds:
-            self.hold(retry_after)
-        return super().delay(failures, retry_after)
 
 
 class Writer:
@@ -54,33 +42,29 @@ class Writer:
 
     :param sources: the tenant.
     :param delete_nonempty: delete what holds messages or has a bucket, too.
+    :param stop: once it is set, nothing more is begun, and nothing is waited for.
     """
 
-    def __init__(self, sources: SourcesApi, *, delete_nonempty: bool) -> None:
+    def __init__(self, sources: SourcesApi, *, delete_nonempty: bool, stop: threading.Event | None = None) -> None:
         policy = sources.session.retry
         self._policy = policy
-        self._gate = gate = Gate(policy)
-        # The same session, connections and credentials included; only that it waits together with the others.
-        self._sources = copy.copy(sources)
-        self._sources.session = copy.copy(sources.session)
-        self._sources.session.retry = _SharedPolicy(
-            policy.max_attempts,
-            policy.max_seconds,
-            policy.base,
-            policy.cap,
-            lambda seconds: policy.sleep(max(seconds, gate.remaining())),
-            policy.clock,
-            gate.hold,
-        )
+        self._gate = Gate(policy, stop)
+        self._sources = self._sharing(sources, policy)
+        # A delete that is sent again rests on another read, so that is not left to the client.
+        self._once = self._sharing(sources, replace(policy, max_attempts=1))
         self._delete_nonempty = delete_nonempty
         self._stopped: CommsMiningError | None = None
-        self._listed_at = policy.clock()
 
-    def listed(self) -> None:
-        """Note that the sources have been listed just now."""
-        self._listed_at = self._policy.clock()
+    def _sharing(self, sources: SourcesApi, policy: RetryPolicy) -> SourcesApi:
+        """Give the same client, connections and credentials included, except that its calls wait together."""
+        shared = copy.copy(sources)
+        shared.session = session = copy.copy(sources.session)
+        session.retry = policy = replace(policy, sleep=self._gate.sleep)
+        on_wait = session.budget().on_wait
+        session.budget = lambda: SharedBudget(policy, on_wait, self._gate)  # type: ignore[method-assign]
+        return shared
 
-    def carry_out(self, action: Action, source: Source | None) -> Outcome:
+    def carry_out(self, action: Action, source: Source | None) -> Ending:
         """Carry an action out, and never raise for what becomes of it.
 
         :param action: to create, update or delete a source.
@@ -88,10 +72,12 @@ class Writer:
         """
         if self._stopped is None:
             self._gate.wait()
+        if self._gate.stopped():
+            return Ending(not_begun(action), sent="no")
         if self._stopped is not None:
             renewable = isinstance(self._stopped, AuthenticationError | TokenError | RateLimitedError)
             reason = f"not tried, since nothing more would have worked: {self._stopped}"
-            return ended(action, "skipped", reason, transient=renewable)
+            return Ending(ended(action, "skipped", reason, transient=renewable), sent="no")
         try:
             if action.kind == "create":
                 return self._create(action)
@@ -100,75 +86,112 @@ class Writer:
             return self._delete(action, cast("Source", source))
         except CommsMiningError as error:
             return self._failed(action, error)
-        except Exception as error:  # noqa: BLE001  # the others go on, and the report tells of all
+        except Exception as error:  # noqa: BLE001  # the others go on, and the report has all of them
             _log.exception("%s/%s: unexpected", action.project, action.name)
-            return ended(action, "failed", f"unexpected {type(error).__name__}: {error}")
+            return Ending(ended(action, "failed", f"unexpected {type(error).__name__}: {error}"))
 
-    def _create(self, action: Action) -> Outcome:
+    def _create(self, action: Action) -> Ending:
         source = self._sources.create(action.project, action.name, **_arguments(action))
         if source.confirmed:
-            return ended(action, "confirmed", "the response was lost; the source is as wanted", source.id)
-        return ended(action, "done", "created", source.id)
+            return Ending(ended(action, "confirmed", "the response was lost; the source is as wanted", source.id))
+        return Ending(ended(action, "done", "created", source.id))
 
-    def _update(self, action: Action) -> Outcome:
+    def _update(self, action: Action) -> Ending:
         source = self._sources.update(action.project, action.name, **_arguments(action))
         if source.id != action.source_id:
             message = f"another source has this name now (id {source.id}), and it was changed instead"
-            return ended(action, "failed", message)
+            return Ending(ended(action, "failed", message), settled=True)
         if source.confirmed:
-            return ended(action, "confirmed", "the response was lost; the source is as wanted")
-        return ended(action, "done", f"changed {', '.join(change.field for change in action.changes)}")
+            return Ending(ended(action, "confirmed", "the response was lost; the source is as wanted"))
+        return Ending(ended(action, "done", f"changed {', '.join(change.field for change in action.changes)}"))
 
-    def _delete(self, action: Action, source: Source) -> Outcome:
-        source_id = source.id
-        if self._policy.clock() - self._listed_at > _FRESH:
-            source = Source.parse({**source.raw, **self._sources.get_by_id(source_id).raw})
-            moved = judge(action, source)
-            if moved is not None:
-                return moved
+    def _delete(self, action: Action, source: Source) -> Ending:
+        """Delete a source as often as it takes, each time after a look at it."""
         if not self._delete_nonempty and (kept := self._reason_to_keep(action, source)):
             return kept
-        if self._sources.delete(source_id):
-            return ended(action, "done", "deleted")
-        return ended(action, "confirmed", "the response was lost; the source is gone")
+        budget = self._sources.session.budget()
+        doubtful = False
+        while True:
+            refused = self._look(action, source.id, doubtful=doubtful)
+            if refused is not None:
+                return refused
+            try:
+                if self._once.delete(source.id):
+                    return Ending(ended(action, "done", "deleted"))
+                return Ending(ended(action, "confirmed", "the response was lost; the source is gone"))
+            except CommsMiningError as error:
+                budget.failures += 1
+                doubtful = doubtful or isinstance(error, OutcomeUnknownError)
+                pause = budget.pause(error.retry_after) if error.transient else None
+                if pause is None:
+                    if doubtful and not isinstance(error, OutcomeUnknownError):
+                        return replace(self._failed(action, error), sent="perhaps")
+                    return self._failed(action, error)
+                _log.warning("%s; looking at it again in %.1f s", error, pause)
+                budget.wait(pause, error)
 
-    def _reason_to_keep(self, action: Action, source: Source) -> Outcome | None:
-        remedy = "use delete_nonempty if it is to go all the same"
+    def _look(self, action: Action, source_id: str, *, doubtful: bool) -> Ending | None:
+        """Read what is about to be deleted, until that is less than a second ago; ``None`` if it is to be deleted.
+
+        :param action: the delete.
+        :param source_id: the source.
+        :param doubtful: whether an earlier attempt may have deleted it.
+        """
+        for _ in range(self._policy.max_attempts):
+            self._gate.wait()
+            if self._gate.stopped():
+                return Ending(cut_off(action)) if doubtful else Ending(not_begun(action), sent="no")
+            try:
+                source = self._sources.get_by_id(source_id)
+            except NotFoundError as error:
+                if doubtful:
+                    return Ending(ended(action, "confirmed", "the response was lost; the source is gone"))
+                return Ending(ended(action, "unchanged", f"it is gone already: {error}"), sent="no")
+            read_at = self._policy.clock()
+            moved = judge(action, source)
+            if moved is not None:
+                return Ending(moved, sent="perhaps" if doubtful else "no")
+            if source.bucket_id is not None and not self._delete_nonempty:
+                return _kept(action, f"bucket {source.bucket_id} is attached to it")
+            if self._gate.remaining() == 0 and self._policy.clock() - read_at <= _FRESH:
+                return None
+        reason = "what it is now could not be read shortly enough before the delete, so it was left alone"
+        return Ending(ended(action, "failed", reason, transient=True), sent="perhaps" if doubtful else "no")
+
+    def _reason_to_keep(self, action: Action, source: Source) -> Ending | None:
         if source.bucket_id is not None:
-            return ended(action, "skipped", f"kept: bucket {source.bucket_id} is attached to it; {remedy}")
+            return _kept(action, f"bucket {source.bucket_id} is attached to it")
         try:
             count = self._sources.message_count(action.project, action.name)
         except (AuthenticationError, TokenError):
             raise
         except CommsMiningError as error:
-            reason = f"kept: whether it holds messages could not be read; {remedy}. {error}"
-            return ended(action, "skipped", reason, transient=error.transient)
-        return ended(action, "skipped", f"kept: it holds {count} messages; {remedy}") if count else None
+            return _kept(action, "whether it holds messages could not be read", error)
+        return _kept(action, f"it holds {count} messages") if count else None
 
-    def _failed(self, action: Action, error: CommsMiningError) -> Outcome:
+    def _failed(self, action: Action, error: CommsMiningError) -> Ending:
         if isinstance(error, OutcomeUnknownError):
             if isinstance(error.__cause__, _STOPS):
                 self._stopped = error.__cause__
-            return ended(action, "unknown", str(error), transient=True)
+            return Ending(ended(action, "unknown", str(error), transient=True))
+        transient = error.transient or isinstance(error, AuthenticationError | TokenError)
+        outcome = ended(action, "failed", str(error), transient=transient)
         if isinstance(error, _STOPS):
             self._stopped = error
-            renewable = isinstance(error, AuthenticationError | TokenError)
-            return ended(action, "failed", str(error), transient=renewable)
-        if isinstance(error, RateLimitedError):
-            wait = error.retry_after or 0.0
-            if wait < self._policy.max_seconds:
-                self._gate.hold(wait)
-            else:
-                self._stopped = error  # the server asks for more patience than this session has
-        if isinstance(error, NotFoundError) and action.kind == "delete":
-            return ended(action, "unchanged", "it was gone already")
+        if isinstance(error, RateLimitedError) and (error.retry_after or 0.0) >= self._policy.max_seconds:
+            self._stopped = error  # the server asks for more patience than this session has
+        if isinstance(error, ConfigurationError):
+            return Ending(outcome, sent="no")
+        if isinstance(error, ConflictError) and error.status == 200:
+            return Ending(outcome, settled=True)  # whatever is there now, another source may have been changed
         # Refused at once, so nothing was changed; after an attempt whose response was lost, that cannot be said.
-        refused = error.attempts <= 1 and error.method in {"PUT", "POST"}
-        if refused and isinstance(error, NotFoundError) and action.kind == "update":
-            return ended(action, "stale", f"it has vanished since the plan was made: {error}")
-        if refused and isinstance(error, ConflictError) and error.status == 409 and action.kind == "create":
-            return ended(action, "stale", f"it has been created since the plan was made: {error}")
-        return ended(action, "failed", str(error), transient=error.transient)
+        refused = isinstance(error, BadRequestError | NotFoundError | ConflictError) and error.status is not None
+        return Ending(outcome, sent="refused" if refused and error.attempts <= 1 else "perhaps")
+
+
+def _kept(action: Action, reason: str, error: CommsMiningError | None = None) -> Ending:
+    said = f"kept: {reason}; use delete_nonempty if it is to go all the same" + (f". {error}" if error else "")
+    return Ending(ended(action, "skipped", said, transient=error is not None and error.transient), sent="no")
 
 
 def _arguments(action: Action) -> dict[str, Any]:

@@ -19,21 +19,26 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.values import NOT_GIVEN, NotGiven
 from airflow_provider_cm.assets import write_outlet_events, write_source_event
-from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
+from airflow_provider_cm.exceptions import CommsMiningFailure, task_errors
 from airflow_provider_cm.links import ProjectLink
+from airflow_provider_cm.task import CommsMiningTask
+from airflow_provider_cm.triggers import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from airflow.sdk import BaseOperatorLink
 
-    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
+    from airflow_provider_cm.sensors.memory import Memory
     from airflow_provider_cm.triggers.condition import Condition, Look
     from airflow_provider_cm.triggers.sources import SourceTrigger
 
+_CONDITION = {"project", "source_name", "source_id", "until", "updated_after", "min_messages", "match"}
 
-class SourceSensor(BaseSensorOperator):
+
+class SourceSensor(CommsMiningTask, BaseSensorOperator):
     """Wait until a source exists, vanishes, changes, matches, or holds messages.
 
     It looks once before it waits, so that a wait that is over already costs one request and no deferral. With
@@ -41,6 +46,10 @@ class SourceSensor(BaseSensorOperator):
     ``soft_fail`` and ``never_fail`` are those of every sensor. Deferred, ``timeout`` is that of all tries together
     (from Airflow 3.3 on) and ``execution_timeout`` counts the deferral, as Airflow documents; ``silent_fail``,
     ``exponential_backoff`` and ``max_wait`` have no effect.
+
+    A look that fails is tolerated within one budget, here and in the triggerer; what cannot change ends the wait at
+    once. Mode ``reschedule`` counts over its looks where Airflow keeps a task's state (3.3); below, each look begins
+    anew. Literal arguments are judged when the DAG is parsed; an optional argument that was given must have a value.
 
     :param project: the project, with ``source_name``. (templated)
     :param source_name: the source's name. (templated)
@@ -57,7 +66,9 @@ class SourceSensor(BaseSensorOperator):
     :param end_from_trigger: when deferred, end the task with the trigger's event, without a worker. Such an end emits
         no asset events, so it is refused together with ``outlets``; and Airflow hands what it returns to other tasks as
         JSON text.
-    :param max_consecutive_failures: when deferred, failed polls in a row that end the wait, 5 by default.
+    :param max_consecutive_failures: failed looks in a row that end the wait, 5 by default.
+    :param max_failure_seconds: seconds that looks must have failed for, too, before they end the wait; 600 by default,
+        0 for none.
     :return: the source as the API's JSON object; nothing for ``absent``; for ``has_messages`` the project, the name
         and ``num_comments``.
     """
@@ -72,6 +83,18 @@ class SourceSensor(BaseSensorOperator):
         "match",
         "comms_mining_conn_id",
     )
+    parsers = {  # noqa: RUF012  # declared in the base class
+        "project": values.project,
+        "source_name": values.source_name,
+        "source_id": values.identifier,
+        "until": values.one_of(arguments.UNTIL),
+        "updated_after": arguments.updated_after,
+        "min_messages": arguments.count,
+        "match": arguments.match,
+        "comms_mining_conn_id": values.filled_text,
+        "max_consecutive_failures": arguments.count,
+        "max_failure_seconds": arguments.failure_seconds,
+    }
     operator_extra_links: Collection[BaseOperatorLink] = (ProjectLink(),)
     #: Address of the page that the task is linked to, once it is known; ``None`` in a worker that resumes the task.
     project_url: str | None = None
@@ -79,17 +102,18 @@ class SourceSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        project: str | None = None,
-        source_name: str | None = None,
-        source_id: str | None = None,
+        project: str | NotGiven = NOT_GIVEN,
+        source_name: str | NotGiven = NOT_GIVEN,
+        source_id: str | NotGiven = NOT_GIVEN,
         until: str = "exists",
-        updated_after: str | datetime | None = None,
+        updated_after: str | datetime | NotGiven = NOT_GIVEN,
         min_messages: int | str = 1,
-        match: Mapping[str, Any] | None = None,
+        match: Mapping[str, Any] | NotGiven = NOT_GIVEN,
         comms_mining_conn_id: str = "comms_mining_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         end_from_trigger: bool = False,
         max_consecutive_failures: int = 5,
+        max_failure_seconds: float = 600.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,37 +128,64 @@ class SourceSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.end_from_trigger = end_from_trigger
         self.max_consecutive_failures = max_consecutive_failures
+        self.max_failure_seconds = max_failure_seconds
         self._linked: str | None = None
+        self._memory: Memory | None = None
+        self._last = "no look has ended"
+        self.check_literals()
 
-    @property
-    def hook(self) -> CommsMiningHook:
-        """The hook; imported here, since DAG parsing must not pay for what only running tasks need."""
-        from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-
-        return CommsMiningHook(self.comms_mining_conn_id)
+    def check_together(self) -> None:
+        """Check that one way to address a source is given, and nothing that ``until`` does not use."""
+        if self.is_settled("project", "source_name", "source_id"):
+            values.source_address(self.project, self.source_name, self.source_id)
+        if self.is_settled("until"):
+            arguments.check_together(
+                self.argument("until"),
+                updated_after=self.is_given("updated_after"),
+                match=self.is_given("match"),
+                min_messages=self.is_settled("min_messages") and self.argument("min_messages") != 1,
+            )
+        if self.end_from_trigger and self.outlets:
+            raise ConfigurationError(
+                "end_from_trigger: a task that ends in the triggerer emits no asset events; remove outlets, or this"
+            )
 
     def poke(self, context: Any) -> PokeReturnValue:
         """Look once."""
-        look = self._look(self._condition(), self.hook, context)
+        from airflow_provider_cm.triggers.patience import still_failing
+
+        with task_errors():
+            condition, memory = self._condition(), self._remembered(context)
+            memory.check_endpoint(self.comms_mining_conn_id, self.hook.get_conn().endpoint)
+            try:
+                look = self._look(condition, context)
+            except CommsMiningError as error:
+                self._last = still_failing(error)
+                if not memory.tolerates(error):
+                    raise
+                self.log.warning("Look %d in a row failed: %s", memory.failures, error)
+                return PokeReturnValue(is_done=False)
+        memory.forget_failures()
         return PokeReturnValue(look.met, look.facts if look.met else None)
 
     def execute(self, context: Any) -> Any:
         """Wait here, or look once and defer."""
         self.project_url = ""
         if not self.deferrable:
-            return self._ended(context, super().execute(context))
+            return self._ended(context, self._wait_here(context))
+        from airflow_provider_cm.sensors.memory import waiting_since
+
         began = datetime.now(UTC)
         with self._skipped_if_asked():
-            condition = self._condition()
             with task_errors():
+                condition = self._condition()
                 # What only the trigger uses is judged before the wait begins.
                 values.seconds(self.poke_interval, "poke_interval")
-                values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1)
             look = self._first_look(condition, context)
         if look is not None and look.met:
             return self._ended(context, look.facts)
         looked_at = datetime.now(UTC)
-        deadline = self._waiting_since(context, began) + timedelta(seconds=float(self.timeout))
+        deadline = waiting_since(context, began, self.retries) + timedelta(seconds=float(self.timeout))
         self.defer(
             trigger=self._trigger(condition, began, looked_at, deadline),
             method_name="execute_complete",
@@ -158,12 +209,13 @@ class SourceSensor(BaseSensorOperator):
         payload = event if isinstance(event, Mapping) else {}
         status, message = payload.get("status"), payload.get("message")
         if status == "success" and "source" in payload:
+            self._check_endpoint(payload.get("endpoint"))
             return self._ended(context, payload["source"])
         with self._skipped_if_asked(), task_errors():
             if status == "timeout" and message and payload.get("over") == "timeout":
-                raise AirflowSensorTimeout(f"Sensor has timed out: {message}")
+                raise AirflowSensorTimeout(message)
             if status == "timeout" and message and payload.get("over") == "execution_timeout":
-                raise AirflowTaskTimeout(f"The task's execution_timeout is over: {message}")
+                raise AirflowTaskTimeout(message)
             error = error_from_json(payload.get("error"))
             if status == "error" and error is not None:
                 raise error
@@ -172,53 +224,77 @@ class SourceSensor(BaseSensorOperator):
     def _condition(self) -> Condition:
         from airflow_provider_cm.triggers.condition import Condition
 
-        with task_errors():
-            if self.end_from_trigger and self.outlets:
-                raise ConfigurationError(
-                    "end_from_trigger: a task that ends in the triggerer emits no asset events; remove outlets, or this"
-                )
-            return Condition.parse(
-                project=self.project,
-                source_name=self.source_name,
-                source_id=self.source_id,
-                until=self.until,
-                updated_after=self.updated_after,
-                min_messages=self.min_messages,
-                match=self.match,
-            )
+        self.check_together()
+        return Condition.parse(**{name: self.argument(name) for name in self.template_fields if name in _CONDITION})
 
-    def _look(self, condition: Condition, hook: CommsMiningHook, context: Any) -> Look:
+    def _wait_here(self, context: Any) -> Any:
+        """Wait as every sensor does, and say at the end of a wait that was too long what the last look showed."""
+        from airflow_provider_cm.triggers.patience import timed_out
+
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout:
+            with task_errors():
+                message = timed_out("timeout", self._condition(), self._last)
+            raise AirflowSensorTimeout(message) from None
+        except AirflowSkipException as error:
+            if error.__cause__ is not None:
+                raise
+            with task_errors():
+                message = timed_out("timeout", self._condition(), self._last)
+            self.log.warning("The task is skipped, since soft_fail is set: %s", message)
+            raise AirflowSkipException(message) from None
+
+    def _look(self, condition: Condition, context: Any) -> Look:
         # The link comes first, so that it is there while the task waits and if the look fails.
-        self._link(context, hook, condition.address.project or None)
-        with task_errors():
-            look = condition.look(hook.sources)
+        self._link(context, condition.address.project or None)
+        look = condition.look(self.hook.sources)
         if condition.address.source_id is not None and look.facts is not None:
-            self._link(context, hook, look.facts.get("owner", look.facts.get("project")))
+            self._link(context, look.facts.get("owner", look.facts.get("project")))
         self.log.info("Looked at %s: %s", condition.address, look.summary)
+        self._last = look.summary
         return look
 
-    def _link(self, context: Any, hook: CommsMiningHook, project: str | None) -> None:
+    def _link(self, context: Any, project: str | None) -> None:
         """Link the task to its project's page, once and not at every poke."""
         if project is not None and project != self._linked:
-            ProjectLink.persist(self, context, hook, project)
+            ProjectLink.persist(self, context, self.hook, project)
             self._linked = project
 
     def _first_look(self, condition: Condition, context: Any) -> Look | None:
         """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-        from airflow_provider_cm.triggers.condition import may_pass
+        from airflow_provider_cm.triggers.patience import may_pass
 
         # Kept in no variable, which a traceback might show.
-        hook = CommsMiningHook.from_connection(
-            CommsMiningHook.get_connection(self.comms_mining_conn_id), max_attempts=1
+        self.hook = CommsMiningHook.from_connection(
+            CommsMiningHook.get_connection(self.argument("comms_mining_conn_id")), max_attempts=1
         )
-        try:
-            return self._look(condition, hook, context)
-        except (CommsMiningFailure, CommsMiningRetryable) as error:
-            if not isinstance(error.__cause__, CommsMiningError) or not may_pass(error.__cause__):
-                raise
-            self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
-            return None
+        with task_errors():
+            try:
+                return self._look(condition, context)
+            except CommsMiningError as error:
+                if not may_pass(error):
+                    raise
+                self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
+                return None
+
+    def _remembered(self, context: Any) -> Memory:
+        from airflow_provider_cm.sensors.memory import Memory
+
+        if self._memory is None:
+            store = context.get("task_state_store") if self.reschedule else None
+            patience = (self.max_consecutive_failures, self.max_failure_seconds)
+            self._memory = Memory.read(store, context, *patience)
+        return self._memory
+
+    def _check_endpoint(self, endpoint: object) -> None:
+        """Refuse to tell the task's outlets of a source that the connection does not lead to any more."""
+        from airflow_provider_cm.triggers.polling import moved
+
+        with self._skipped_if_asked(), task_errors():
+            if self.outlets and isinstance(endpoint, str) and endpoint != self.hook.get_conn().endpoint:
+                raise moved(self.comms_mining_conn_id, endpoint, self.hook.get_conn().endpoint)
 
     @contextmanager
     def _skipped_if_asked(self) -> Iterator[None]:
@@ -237,27 +313,6 @@ class SourceSensor(BaseSensorOperator):
             told = error if isinstance(error, (AirflowException, AirflowTaskTimeout)) else type(error).__name__
             self.log.warning("The task is skipped, since %s is set: %s", asked, told)
             raise AirflowSkipException(f"{asked} is set, and the wait failed") from error
-
-    def _waiting_since(self, context: Any, began: datetime) -> datetime:
-        """Tell when the first try began to wait, since a retry does not begin ``timeout`` anew.
-
-        So Airflow has it for sensors that it reschedules. Below 3.3, a deferred one could keep that nowhere.
-        """
-        from airflow_provider_cm.api.models import parse_timestamp
-
-        store = context.get("task_state_store")
-        if store is None or not self.retries:
-            return began
-        # As Airflow counts first tries: clearing a task adds to max_tries, so what is cleared begins anew.
-        key = f"comms_mining_waiting_since_try_{context['ti'].max_tries - self.retries + 1}"
-        try:
-            kept = parse_timestamp(store.get(key))
-            if kept is None:
-                store.set(key, began.isoformat())
-        except Exception as error:  # noqa: BLE001  # the wait itself does not need it
-            self.log.warning("When this wait began is kept nowhere for a retry: %s", type(error).__name__)
-            return began
-        return kept or began
 
     def _ended(self, context: Any, facts: Any) -> Any:
         """Tell the task's outlets what the wait ended with, and return it."""
@@ -286,7 +341,9 @@ class SourceSensor(BaseSensorOperator):
             deadline=deadline.isoformat(),
             # Airflow counts the time of a deferral too, its documents say, but Airflow 3 does not do it.
             execution_deadline=None if limit is None else (began + limit).isoformat(),
-            max_consecutive_failures=self.max_consecutive_failures,
+            max_consecutive_failures=self.argument("max_consecutive_failures"),
+            max_failure_seconds=self.argument("max_failure_seconds"),
+            endpoint=self.hook.get_conn().endpoint,
             looked_at=looked_at.isoformat(),
             end_from_trigger=self.end_from_trigger,
         )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import values
-from airflow_provider_cm.api.errors import BadRequestError, CommsMiningError, ConfigurationError, NotShownError
-from airflow_provider_cm.api.models import SETTABLE, Source, parse_timestamp
-from airflow_provider_cm.triggers.reading import LISTED, ListingReader, Messages, MessagesReader, SourceReader
+from airflow_provider_cm.api.errors import NotShownError
+from airflow_provider_cm.triggers import arguments
+from airflow_provider_cm.triggers.reading import LISTED, Listed, ListingReader, Messages, MessagesReader, SourceReader
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.triggers.reading import Reader, Seen
 
-_MAY_BE_NOTHING = {"bucket_id", "email_transform_tag"}
-UNTIL = ("exists", "absent", "updated", "has_messages")
+# A server with several copies of its data may show what was just created only some seconds later. So "it is not there"
+# is confirmed by another look after so many seconds, before it ends a wait.
+SECOND_LOOK_AFTER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,15 @@ class Look:
         of the source that is there.
     :param facts: the source as the API's JSON object; for ``has_messages`` its statistics; ``None`` if there is none.
     :param summary: the same in a few words, for a log.
+    :param missing: whether the source was not there.
+    :param alike: id of a source that the listing showed in its place, whose name differs by case only.
     """
 
     mark: str | None
     facts: dict[str, Any] | None
     summary: str
+    missing: bool = False
+    alike: str | None = None
 
     @property
     def met(self) -> bool:
@@ -45,7 +53,7 @@ class Condition:
     """What is waited for; arguments as for :class:`airflow_provider_cm.sensors.sources.SourceSensor`.
 
     :param address: which source.
-    :param until: one of :data:`UNTIL`.
+    :param until: one of :data:`airflow_provider_cm.triggers.arguments.UNTIL`.
     :param updated_after: the moment that ``updated`` compares with; ``None`` for a watcher, which takes any change.
     :param min_messages: the number that ``has_messages`` asks for.
     :param match: values that the source must have.
@@ -75,32 +83,36 @@ class Condition:
         :param watching: an asset watcher's, for which ``updated`` needs no moment to compare with.
         :raises ConfigurationError: naming the argument, the problem and the remedy.
         """
-        until = values.choice(until, "until", UNTIL)
-        if until == "updated" and updated_after is None and not watching:
-            raise ConfigurationError(
-                "updated_after: until='updated' needs it; give a moment, such as the `updated_at` that the task before "
-                "returned"
-            )
-        if until != "updated" and updated_after is not None:
-            raise ConfigurationError(
-                f"updated_after: it says nothing to until='{until}'; leave it out, or use 'updated'"
-            )
-        if match is not None and until in {"absent", "has_messages"}:
-            raise ConfigurationError(f"match: it says nothing to until='{until}'; leave it out")
-        count = values.integer(min_messages, "min_messages", minimum=1)
-        if until != "has_messages" and count != 1:
-            raise ConfigurationError(
-                f"min_messages: it says nothing to until='{until}'; leave it out, or use 'has_messages'"
-            )
+        until = values.choice(until, "until", arguments.UNTIL)
+        count = arguments.count(min_messages, "min_messages")
+        arguments.check_together(
+            until,
+            updated_after=updated_after is not None,
+            match=match is not None,
+            min_messages=count != 1,
+            watching=watching,
+        )
         return cls(
             values.source_address(
                 *(values.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
             ),
             until,
-            None if updated_after is None else _moment(updated_after),
+            None if updated_after is None else arguments.updated_after(updated_after, "updated_after"),
             count,
-            _match(match),
+            {} if match is None else arguments.match(match, "match"),
         )
+
+    def __str__(self) -> str:
+        """Say what is waited for, to go after "waiting for"."""
+        if self.until == "absent":
+            return f"{self.address} to be gone"
+        if self.until == "has_messages":
+            return f"{self.address} to hold at least {self.min_messages} message{'s'[: self.min_messages > 1]}"
+        what = "exist"
+        if self.until == "updated":
+            what = "change" + (f" after {self.updated_after.isoformat()}" if self.updated_after else "")
+        asked = f" with the {', '.join(self.match)} of `match`" if self.match else ""
+        return f"{self.address} to {what}{asked}"
 
     def reader(self, *, alone: bool = False) -> Reader:
         """Give what to read for this wait.
@@ -118,26 +130,46 @@ class Condition:
     def look(self, sources: SourcesApi) -> Look:
         """Look once, for this wait alone: one small request, or two where one does not tell.
 
+        ``absent`` takes a listing and another look some seconds later, before it is said.
+
         :param sources: the client.
         :raises CommsMiningError: when the API could not be asked. That the source is missing is no error, but that its
             project is missing is one to ``absent``: a misspelt project must not pass for a source that is gone.
         """
+        look = self.judge(self.read_alone(sources))
+        if self.until != "absent" or not look.met:
+            return look
+        if self.address.source_id is None:
+            listed = self.judge(Listed(sources.list(self.address.project)))
+            if not listed.met:
+                return listed
+        time.sleep(SECOND_LOOK_AFTER)
+        return self.judge(self.read_alone(sources))
+
+    def read_alone(self, sources: SourcesApi) -> Seen:
+        """Read the source by its name or id, not from a listing.
+
+        :param sources: the client.
+        :return: what was there.
+        """
         reader = self.reader(alone=True)
         seen = reader.read(sources)
-        look = self.judge((reader.read(sources) if seen is None else seen) or {})
-        if self.until == "absent" and look.met and self.address.source_id is None:
-            sources.list(self.address.project)
-        return look
+        return (reader.read(sources) if seen is None else seen) or {}
 
-    def judge(self, seen: Seen) -> Look:
+    def judge(self, seen: Seen, known_as: str | None = None) -> Look:
         """Judge what was seen.
 
         :param seen: what a reader gave.
+        :param known_as: id of a source that the server takes for this one, although the case of its name differs.
         :raises NotShownError: when the response does not show a field that ``match`` or ``updated`` needs.
         """
         found = seen.get(self.address.source_id or self.address.source_name)
+        alike = seen.alike(self.address.source_name) if found is None and isinstance(seen, Listed) else None
+        if alike is not None and alike.id == known_as:
+            found = alike
         if found is None:
-            return Look("absent" if self.until == "absent" else None, None, "it is not there")
+            mark = "absent" if self.until == "absent" else None
+            return Look(mark, None, "it is not there", missing=True, alike=alike.id if alike else None)
         if isinstance(found, Messages):
             facts = {"project": found.project, "source_name": found.name, "num_comments": found.count}
             enough = f"at least {self.min_messages}" if found.count >= self.min_messages else None
@@ -162,40 +194,3 @@ class Condition:
         if differences:
             mark, summary = None, f"{summary}; not as asked for yet: {', '.join(differences)}"
         return Look(mark, source.to_dict(), summary)
-
-
-def may_pass(error: CommsMiningError) -> bool:
-    """Whether a look that failed may be followed by a better one, without a change to the DAG or the connection.
-
-    Servers come back, tokens and permissions are mended while tasks wait, new projects appear late, and a gateway's
-    page or redirect goes away again. What this side sends or is configured with stays as it is.
-
-    :param error: why it failed.
-    """
-    return not isinstance(error, ConfigurationError | BadRequestError | NotShownError)
-
-
-def _moment(value: object) -> datetime:
-    if isinstance(value, datetime):
-        value = value.isoformat()
-    moment = parse_timestamp(value)
-    if moment is None:
-        raise ConfigurationError(
-            f"updated_after: {values.shown(value)} is not a moment such as 2026-11-22T08:06:14.944290+00:00"
-        )
-    return moment
-
-
-def _match(value: object) -> Mapping[str, object]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(f"match: {values.shown(value)} is not a mapping of fields to values")
-    parsed: dict[str, object] = {}
-    for field, wanted in value.items():
-        if field not in SETTABLE:
-            raise ConfigurationError(f"match: a source has no field {values.shown(field)}; use {', '.join(SETTABLE)}")
-        # A template renders text, and a "True" that is compared with true would be waited for in vain.
-        nothing = wanted is None and field in _MAY_BE_NOTHING
-        parsed[field] = None if nothing else values.setting(wanted, field, f"match: {field}")
-    return parsed

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING
 
-from asgiref.sync import sync_to_async
-
-from airflow_provider_cm.api.errors import CommsMiningError
+from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.triggers.clients import in_thread, shared_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-    from airflow_provider_cm.hooks.settings import ConnectionLike
+    from airflow_provider_cm.triggers.clients import Client
     from airflow_provider_cm.triggers.reading import Reader, Seen
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # A server may ask for a longer pause between polls, but not put the waiting tasks to sleep for good.
 LONGEST_PAUSE = 3600.0
@@ -30,8 +28,8 @@ LONGEST_PAUSE = 3600.0
 # After a restart of the triggerer not all loops should begin at once; whoever waits has just looked anyway.
 FIRST_POLL_WITHIN = 5.0
 
-# Threads of our own: the loop's default ones write Airflow's logs, and a server that stalls must not hold those up.
-_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="comms-mining-poll")
+# A poll ends within its interval, but a short interval does not make a server faster.
+LEAST_SECONDS_OF_A_POLL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,12 @@ class Snapshot:
 
     :param asked_at: this machine's clock before the request; the server's state is not older than that.
     :param seen: what was there.
+    :param endpoint: the tenant that was asked.
     """
 
     asked_at: datetime
     seen: Seen
+    endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,114 +57,100 @@ class Failure:
 
 
 class PollLoop:
-    """Polls for all who share it.
-
-    The connection is looked up asynchronously, and anew after each failure: a secrets backend may hold another token by
-    then. A poll is one attempt, since the next interval is the retry.
+    """Polls for all who share it. A poll is one attempt, since the next interval is the retry.
 
     :param conn_id: the connection.
     :param reader: what to read.
     :param interval: seconds between two polls.
+    :param endpoint: the only tenant to ask; a connection that leads to another one is a failure, and is not used.
+        ``None`` for whichever tenant the connection leads to.
     """
 
-    def __init__(self, conn_id: str, reader: Reader, interval: float) -> None:
+    def __init__(self, conn_id: str, reader: Reader, interval: float, endpoint: str | None = None) -> None:
         self._conn_id = conn_id
-        self._reader = reader
+        self._endpoint = endpoint
         self._interval = interval
-        self._hook: CommsMiningHook | None = None
+        self._read = _Read(reader, interval)
 
     async def items(self) -> AsyncGenerator[Snapshot | Failure, None]:
         """Poll for ever. Never raises for what went wrong with a poll: that would end every wait that shares this."""
-        await asyncio.sleep(random.uniform(0, min(self._interval, FIRST_POLL_WITHIN)))  # noqa: S311  # not for secrets
-        while True:
-            item = await self._poll()
-            yield item
-            await asyncio.sleep(await self._pause_after(item))
+        async with shared_client(self._conn_id) as client:
+            await asyncio.sleep(random.uniform(0, min(self._interval, FIRST_POLL_WITHIN)))  # noqa: S311  # no secret
+            while True:
+                item = await self._poll(client)
+                if item is not None:
+                    yield item
+                await asyncio.sleep(_pause_after(item, self._interval))
 
-    async def _pause_after(self, item: Snapshot | Failure) -> float:
-        asked = item.error.retry_after if isinstance(item, Failure) else None
-        pause = max(self._interval, min(asked or 0.0, LONGEST_PAUSE))
-        if pause > self._interval and isinstance(item, Failure) and item.error.status == 429:
-            await _in_thread(_count_rate_limit, pause - self._interval)
-        return pause
-
-    async def _poll(self) -> Snapshot | Failure:
+    async def _poll(self, client: Client) -> Snapshot | Failure | None:
         try:
-            return await self._look()
+            return await client.call(self._look, endpoint=self._endpoint, slow=self._read.slow)
         except CommsMiningError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # raising would end every wait that shares this loop
             _log.exception("A poll failed in an unexpected way")
             failure = CommsMiningError(f"the poll failed: {type(error).__name__}", transient=True)
-        self._hook = None
-        await _in_thread(_count_poll, failure)
-        return Failure(failure)
+        item = Failure(failure)
+        await in_thread(_count, item, self._interval)
+        return item
 
-    async def _look(self) -> Snapshot:
-        while True:
-            asked_at = datetime.now(UTC)
-            if self._hook is None:
-                self._hook = await _in_thread(_make_hook, _Sealed(await self._connection()))
-            seen = await _in_thread(_read, self._hook, self._reader)
-            if seen is not None:
-                return Snapshot(asked_at, seen)
-            await asyncio.sleep(self._interval)
+    def _look(self, hook: CommsMiningHook) -> Snapshot | None:
+        endpoint = hook.get_conn().endpoint
+        if self._endpoint is not None and endpoint != self._endpoint:
+            raise moved(self._conn_id, self._endpoint, endpoint)
+        snapshot = self._read(hook)
+        _count(snapshot, self._interval)
+        return snapshot
 
-    async def _connection(self) -> ConnectionLike:
-        # Imported here, since DAG parsing must not pay for it.
-        from airflow.providers.common.compat.connection import get_async_connection
 
+def moved(conn_id: str, before: str, now: str) -> ConfigurationError:
+    """Make the error of a wait whose connection was changed so that it leads elsewhere.
+
+    :param conn_id: the connection.
+    :param before: the endpoint when the wait began.
+    :param now: the endpoint that the connection leads to.
+    """
+    return ConfigurationError(
+        f"connection '{conn_id}' led to {before} when this wait began, and leads to {now} now: what is there is not "
+        "what was waited for; clear the task to wait for that, or change the connection back"
+    )
+
+
+class _Read:
+    """Reads in bounded time, and remembers whether that took long.
+
+    :param reader: what to read.
+    :param interval: seconds between two polls.
+    """
+
+    def __init__(self, reader: Reader, interval: float) -> None:
+        self._reader = reader
+        self._seconds = max(interval, LEAST_SECONDS_OF_A_POLL)
+        self.slow = False
+
+    def __call__(self, hook: CommsMiningHook) -> Snapshot | None:
+        from airflow_provider_cm.api.sources import SourcesApi
+
+        session = hook.get_conn()
+        began, asked_at = monotonic(), datetime.now(UTC)
         try:
-            return await asyncio.shield(get_async_connection(self._conn_id))  # as in _in_thread
-        except Exception as error:  # a secrets backend may raise anything, and may be back soon
-            raise CommsMiningError(
-                f"connection '{self._conn_id}' could not be read: {type(error).__name__}", transient=True
-            ) from error
+            seen = self._reader.read(SourcesApi(session.within(self._seconds)))
+        finally:
+            self.slow = monotonic() - began > self._seconds / 2
+        return None if seen is None else Snapshot(asked_at, seen, session.endpoint)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """Keeps a connection out of the variables that a traceback might show.
-
-    :param connection: an Airflow connection.
-    """
-
-    connection: ConnectionLike = field(repr=False)
+def _pause_after(item: Snapshot | Failure | None, interval: float) -> float:
+    asked = item.error.retry_after if isinstance(item, Failure) else None
+    return max(interval, min(asked or 0.0, LONGEST_PAUSE))
 
 
-async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Run in a thread from where Airflow can be talked to, as it is when a token is to be masked in logs.
-
-    Below Airflow 3.3, what a thread says to the triggerer's supervisor must go through the loop, which only a thread of
-    asgiref's knows; and must not be cancelled between question and answer. Otherwise the next one to ask gets a wrong
-    answer, and the triggerer dies.
-    """
-    return await asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=_threads)(*arguments))
-
-
-def _make_hook(sealed: _Sealed) -> CommsMiningHook:
-    # Imported in the thread too: it takes longer than the event loop of all triggers should be held up.
-    from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-
-    return CommsMiningHook.from_connection(sealed.connection, max_attempts=1)
-
-
-def _read(hook: CommsMiningHook, reader: Reader) -> Seen | None:
-    seen = reader.read(hook.sources)
-    _count_poll()
-    return seen
-
-
-# Metrics can block (a packet, a name look-up), so they are sent from the threads too.
-
-
-def _count_poll(error: CommsMiningError | None = None) -> None:
+def _count(item: Snapshot | Failure | None, interval: float) -> None:
+    """Send metrics. That can block (a packet, a name look-up), so it is done in a thread."""
     from airflow_provider_cm import metrics
 
+    error = item.error if isinstance(item, Failure) else None
     metrics.poll(error)
-
-
-def _count_rate_limit(seconds: float) -> None:
-    from airflow_provider_cm import metrics
-
-    metrics.rate_limit_wait(seconds)
+    pause = _pause_after(item, interval)
+    if error is not None and error.status == 429 and pause > interval:
+        metrics.rate_limit_wait(pause - interval)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.api.errors import NotFoundError
+from airflow_provider_cm.api.errors import NotFoundError, ProtocolError
 from airflow_provider_cm.api.models import Source
 
 if TYPE_CHECKING:
@@ -35,6 +34,25 @@ class Messages:
 
 Seen = Mapping[str, Source | Messages]
 """What was there, by name for a reader of names, by id for a reader of ids. What is missing was not there."""
+
+
+class Listed(dict[str, Source]):
+    """The sources of a project by name, made in the thread that polls, so that judging one costs no time.
+
+    :param sources: what the listing showed.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        super().__init__((source.name, source) for source in sources)
+        self._alike = {name.casefold(): name for name in self}
+
+    def alike(self, name: str) -> Source | None:
+        """Give a source whose name differs by case only. Servers may take it for the same, or for another.
+
+        :param name: the name that was asked for.
+        """
+        other = self._alike.get(name.casefold())
+        return None if other is None or other == name else self[other]
 
 
 class Reader(ABC):
@@ -72,6 +90,7 @@ class ListingReader(Reader):
         self._name = name
         self._proven = 0  # how many more empty listings count as such
         self._in_doubt = False
+        self._hidden = False  # a source that the listing before it did not show was there
 
     def read(self, sources: SourcesApi) -> Seen | None:
         """List the project, or find out whether it is as empty as it looks; see :meth:`Reader.read`.
@@ -80,14 +99,22 @@ class ListingReader(Reader):
         """
         if self._in_doubt:
             self._in_doubt, self._proven = False, 0
-            # Whether it is there or not: it was allowed to look. What is there beside it, only the next listing tells.
-            with contextlib.suppress(NotFoundError):
+            try:
                 sources.get(self._project, self._name)
-            self._proven = self._PROOF_LASTS
-            return None
-        listed: Seen = {source.name: source for source in sources.list(self._project)}
+            except NotFoundError:
+                # It was allowed to look. What is there beside it, only the next listing tells.
+                self._proven, self._hidden = self._PROOF_LASTS, False
+                return None
+            if not self._hidden:
+                self._hidden = True  # it may have been created since
+                return None
+            raise ProtocolError(
+                f"the listing of project '{self._project}' is empty, although its source '{self._name}' can be read, "
+                "so the listing tells nothing"
+            )
+        listed = Listed(sources.list(self._project))
         if listed:
-            self._proven = 0
+            self._proven, self._hidden = 0, False
             return listed
         proven, self._proven = self._proven > 0, max(0, self._proven - 1)
         self._in_doubt = self._proven == 0

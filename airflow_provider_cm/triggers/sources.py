@@ -8,57 +8,49 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.triggers import BaseEventTrigger
-from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_cm.api import values
-from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
-from airflow_provider_cm.exceptions import CommsMiningRetryable, airflow_error
+from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.triggers import arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
+    from datetime import datetime
 
-    from airflow_provider_cm.triggers.condition import Condition, Look
     from airflow_provider_cm.triggers.polling import Failure, Snapshot
-
-
-class _Wait(NamedTuple):
-    """The arguments, judged."""
-
-    condition: Condition
-    interval: float
-    deadline: datetime | None
-    execution_deadline: datetime | None
-    looked_at: datetime | None
-    budget: int
+    from airflow_provider_cm.triggers.waiting import Terms
 
 
 class SourceTrigger(BaseEventTrigger):
     """Wait until a source exists, vanishes, changes, matches, or holds messages.
 
-    With Airflow 3.3 and later, all triggers of one triggerer that have the same connection, project and interval share
-    one poll: a listing of the project. What a listing does not show is polled by source: a source that is given by its
-    id, the number of messages, and a ``match`` of ``language``, ``kind`` or ``email_transform_tag``. No wait costs more
-    than one request an interval, the replay after a renewed token excepted, and the first one comes at a random moment
-    of the first five seconds. A ``Retry-After`` stretches the interval, up to an hour, for all that share it.
+    With Airflow 3.3 and later, all triggers of one triggerer that have the same connection, endpoint, project and
+    interval share one poll: a listing of the project. What a listing does not show is polled by source: a source that
+    is given by its id, the number of messages, and a ``match`` of ``language``, ``kind`` or ``email_transform_tag``.
+    No poll costs more than one request an interval, the replay after a renewed token excepted, and the first one comes
+    at a random moment of the first five seconds. A ``Retry-After`` stretches the interval, up to an hour, for all that
+    share it. All polls of a connection share one client, which sends at most eight requests at a time.
 
     It only reads, so there is nothing to cancel when the task is killed. All arguments are JSON: deadline and baselines
-    are absolute, so that a restart of the triggerer changes nothing.
+    are absolute, so that a restart of the triggerer changes nothing. ``None`` stands for an argument not given.
 
     A poll that fails is tolerated, a refused token, a missing permission and a missing project included (tokens get
-    replaced, new projects appear late), until ``max_consecutive_failures`` polls in a row have failed; what cannot
-    change ends the wait at once. The event's payload has ``status``: ``success`` with ``source``; ``timeout`` with
-    ``message``, and which of the sensor's arguments said so, ``timeout`` or ``execution_timeout``, as ``over``; or
-    ``error`` with ``message``, ``retryable``, and the ``error`` as JSON.
+    replaced, new projects appear late), until ``max_consecutive_failures`` polls in a row have failed and the first of
+    them was ``max_failure_seconds`` ago; what cannot change ends the wait at once, a connection that leads to another
+    endpoint than before included. The event's payload has ``status``: ``success`` with ``source`` and the ``endpoint``
+    that it was seen at; ``timeout`` with ``message``, and which of the sensor's arguments said so, ``timeout`` or
+    ``execution_timeout``, as ``over``; or ``error`` with ``message``, ``retryable``, and the ``error`` as JSON.
 
     In an ``AssetWatcher`` it goes on for ever, with one event each time that the condition has become true, or true of
     another source or change; the state that it finds first is no event, and failed polls only log. The payload has
     ``status`` ``success``, ``until``, the source's address, ``source``, and ``before``: what was there at the look
     before, unless this process has not seen it. ``updated`` needs no ``updated_after`` there. With Airflow 3.3 and
-    later, a cursor in the asset's state store remembers the last transition over restarts.
+    later, a cursor in the asset's state store remembers the last transition over restarts; each connection and endpoint
+    has its own.
 
     :param comms_mining_conn_id: the connection.
     :param project: the project, with ``source_name``.
@@ -72,8 +64,13 @@ class SourceTrigger(BaseEventTrigger):
     :param deadline: when to give up, in ISO 8601; never by default.
     :param execution_deadline: when the task's ``execution_timeout`` is over, in ISO 8601; never by default.
     :param max_consecutive_failures: failed polls in a row that end the wait, 5 by default.
-    :param looked_at: the moment in ISO 8601 when whoever defers had looked; what was seen before then does not count.
+    :param max_failure_seconds: seconds that polls must have failed for, too, before they end the wait; 600 by default,
+        0 for none.
+    :param looked_at: the moment in ISO 8601 when whoever defers had looked; what polls saw before then does not count.
+    :param endpoint: the endpoint that whoever defers had looked at. By default a wait keeps to the one that its first
+        poll sees, and a watcher follows its connection.
     :param end_from_trigger: end the task with the trigger's event, without a worker.
+    :raises ConfigurationError: for an address or an ``until`` that can never be right.
     """
 
     # A deferred task may be pinned to a triggerer's queue; the base class, made for asset watchers, says no to that.
@@ -81,7 +78,6 @@ class SourceTrigger(BaseEventTrigger):
 
     # The last snapshot of each shared poll of this process, for those who join between two polls.
     _latest: ClassVar[dict[Hashable, Snapshot]] = {}
-    _next_turn: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -98,7 +94,9 @@ class SourceTrigger(BaseEventTrigger):
         deadline: str | None = None,
         execution_deadline: str | None = None,
         max_consecutive_failures: int = 5,
+        max_failure_seconds: float = 600.0,
         looked_at: str | None = None,
+        endpoint: str | None = None,
         end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it without annotations
@@ -114,8 +112,16 @@ class SourceTrigger(BaseEventTrigger):
         self.deadline = deadline
         self.execution_deadline = execution_deadline
         self.max_consecutive_failures = max_consecutive_failures
+        self.max_failure_seconds = max_failure_seconds
         self.looked_at = looked_at
+        self.endpoint = endpoint
         self.end_from_trigger = end_from_trigger
+        # A watcher's arguments hold no templates: what is wrong is an error of the DAG's import. The rest is judged
+        # where it is used, since that imports more than DAG parsing should pay for.
+        given = (values.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
+        values.source_address(*given)
+        values.choice(until, "until", arguments.UNTIL)
+        values.seconds(poll_interval, "poll_interval")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give the class and the arguments, which Airflow keeps in its database: no secret is among them."""
@@ -134,7 +140,9 @@ class SourceTrigger(BaseEventTrigger):
                 "deadline": self.deadline,
                 "execution_deadline": self.execution_deadline,
                 "max_consecutive_failures": self.max_consecutive_failures,
+                "max_failure_seconds": self.max_failure_seconds,
                 "looked_at": self.looked_at,
+                "endpoint": self.endpoint,
                 "end_from_trigger": self.end_from_trigger,
             },
         )
@@ -142,10 +150,11 @@ class SourceTrigger(BaseEventTrigger):
     def shared_stream_key(self) -> Hashable | None:
         """Tell which triggers share one poll; ``None`` for arguments that are wrong, which :meth:`run` reports."""
         try:
-            wait = self._parse(watching=True)
+            terms = self._parse(watching=True)
         except ConfigurationError:
             return None
-        return (self.serialize()[0], self.comms_mining_conn_id, *wait.condition.reader().key, wait.interval)
+        reads = terms.condition.reader().key
+        return (self.serialize()[0], self.comms_mining_conn_id, self.endpoint, *reads, terms.interval)
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | Failure, None]:
@@ -203,8 +212,11 @@ class SourceTrigger(BaseEventTrigger):
         # Below 3.3. Without a triggerer (dag.test()) a trigger has no id, and a deferred task's has a task instance.
         return getattr(self, "trigger_id", None) is not None and self.task_instance is None
 
-    def _parse(self, *, watching: bool) -> _Wait:
+    def _parse(self, *, watching: bool) -> Terms:
+        from airflow_provider_cm.api.endpoint import normalise_endpoint
         from airflow_provider_cm.triggers.condition import Condition
+        from airflow_provider_cm.triggers.patience import Patience
+        from airflow_provider_cm.triggers.waiting import Terms
 
         condition = Condition.parse(
             project=self.project,
@@ -216,50 +228,55 @@ class SourceTrigger(BaseEventTrigger):
             match=self.match,
             watching=watching,
         )
-        return _Wait(
+        return Terms(
+            self.comms_mining_conn_id,
             condition,
             values.seconds(self.poll_interval, "poll_interval"),
+            None if self.endpoint is None else normalise_endpoint(self.endpoint, allow_http=True),
             _moment(self.deadline, "deadline"),
             _moment(self.execution_deadline, "execution_deadline"),
             _moment(self.looked_at, "looked_at"),
-            values.integer(self.max_consecutive_failures, "max_consecutive_failures", minimum=1),
+            Patience.parse(self.max_consecutive_failures, self.max_failure_seconds),
+            self.end_from_trigger,
         )
 
     async def _poll(self) -> AsyncGenerator[Snapshot | Failure, None]:
         from airflow_provider_cm.triggers.polling import PollLoop
 
-        wait = self._parse(watching=True)
-        loop = PollLoop(self.comms_mining_conn_id, wait.condition.reader(), wait.interval)
+        terms = self._parse(watching=True)
+        loop = PollLoop(terms.conn_id, terms.condition.reader(), terms.interval, terms.endpoint)
         async with aclosing(loop.items()) as items:
             async for item in items:
                 yield item
 
     async def _events(self, items: AsyncGenerator[Snapshot | Failure, None]) -> AsyncGenerator[TriggerEvent, None]:
+        from airflow_provider_cm.triggers.waiting import Wait, failed
+
         watches = self._watches
         try:
-            wait = self._parse(watching=watches)
+            terms = self._parse(watching=watches)
         except ConfigurationError as error:
             if watches:
                 # An event would start a DAG, and an end would have Airflow begin anew at once.
                 self.log.error("This watcher cannot watch: %s", error)  # noqa: TRY400  # the message says it all
                 await asyncio.Event().wait()
-            yield self._failed(error)
+            yield failed(error)
             return
         async with aclosing(items):
             if watches:
-                async with aclosing(self._transitions(items, wait)) as events:
+                async with aclosing(self._transitions(items, terms)) as events:
                     async for event in events:
                         yield event
             else:
-                yield await self._wait(items, wait)
+                yield await Wait(terms, self.log).event(items)
 
     async def _transitions(
-        self, items: AsyncIterator[Snapshot | Failure], wait: _Wait
+        self, items: AsyncIterator[Snapshot | Failure], terms: Terms
     ) -> AsyncGenerator[TriggerEvent, None]:
-        from airflow_provider_cm.triggers.watching import Cursor, transitions
+        from airflow_provider_cm.triggers.watching import Watch
 
-        cursor = Cursor(getattr(self, "asset_state_store", None), wait.condition, wait.interval)
-        async with aclosing(transitions(items, wait.condition, cursor)) as looks:
+        watch = Watch(terms.condition, terms.conn_id, getattr(self, "asset_state_store", None), terms.interval)
+        async with aclosing(watch.transitions(items)) as looks:
             async for look, before in looks:
                 yield TriggerEvent(
                     {
@@ -272,64 +289,6 @@ class SourceTrigger(BaseEventTrigger):
                         "before": before,
                     }
                 )
-
-    async def _wait(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
-        ends = [(wait.deadline, "timeout"), (wait.execution_deadline, "execution_timeout")]
-        end, over = min(((end, over) for end, over in ends if end is not None), default=(None, ""))
-        try:
-            async with asyncio.timeout(None if end is None else (end - datetime.now(UTC)).total_seconds()):
-                return await self._first_event(items, wait)
-        except TimeoutError:
-            message = f"{wait.condition.address}: {self.until} not in time"
-            return TriggerEvent({"status": "timeout", "over": over, "message": message})
-
-    async def _first_event(self, items: AsyncIterator[Snapshot | Failure], wait: _Wait) -> TriggerEvent:
-        from airflow_provider_cm.triggers.condition import may_pass
-        from airflow_provider_cm.triggers.polling import Failure
-
-        failures, said = 0, ""
-        async for item in items:
-            if isinstance(item, Failure):
-                failures += 1
-                await self._take_turn()
-                if not may_pass(item.error) or failures >= wait.budget:
-                    return self._failed(item.error)
-                self.log.warning("Poll %d in a row failed: %s", failures, item.error)
-                continue
-            failures = 0
-            if wait.looked_at is not None and item.asked_at < wait.looked_at:
-                continue
-            try:
-                look = wait.condition.judge(item.seen)
-            except CommsMiningError as error:
-                return self._failed(error)
-            if look.summary != said:
-                await self._take_turn()
-                self.log.info("Looked at %s: %s", wait.condition.address, look.summary)
-                said = look.summary
-            if look.met:
-                return self._succeeded(look)
-        raise AssertionError("a poll loop has no end")
-
-    @classmethod
-    async def _take_turn(cls) -> None:
-        """Wait for a moment when no other wait logs or ends: a thousand at once would block the event loop."""
-        now = asyncio.get_running_loop().time()
-        turn = max(now, cls._next_turn)
-        cls._next_turn = turn + 0.002
-        await asyncio.sleep(turn - now)
-
-    def _succeeded(self, look: Look) -> TriggerEvent:
-        if self.end_from_trigger:
-            return TaskSuccessEvent(xcoms={"return_value": look.facts} if look.facts is not None else None)
-        return TriggerEvent({"status": "success", "source": look.facts})
-
-    def _failed(self, error: CommsMiningError) -> TriggerEvent:
-        from airflow_provider_cm.triggers.events import error_to_json
-
-        retryable = isinstance(airflow_error(error), CommsMiningRetryable)
-        told = error_to_json(error)
-        return TriggerEvent({"status": "error", "message": str(error), "retryable": retryable, "error": told})
 
 
 async def _with(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_cm.api.errors import CommsMiningError
-from airflow_provider_cm.triggers.polling import Failure
+from airflow_provider_cm.triggers.polling import Failure, Snapshot
+from airflow_provider_cm.triggers.settling import Judge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from airflow_provider_cm.triggers.condition import Condition, Look
-    from airflow_provider_cm.triggers.polling import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -58,14 +58,15 @@ class Cursor:
 
     :param store: Airflow's store; without one (below Airflow 3.3) the mark is kept in memory only.
     :param condition: what is watched; each condition has its own cursor, so an asset can have several watchers.
+    :param place: the connection and the endpoint, which have cursors of their own.
     :param retry_seconds: pause after a failed access.
     """
 
-    def __init__(self, store: Store | None, condition: Condition, retry_seconds: float) -> None:
+    def __init__(self, store: Store | None, condition: Condition, place: tuple[str, str], retry_seconds: float) -> None:
         self._store = store
-        match = sorted(condition.match.items())
-        told = json.dumps([str(condition.address), str(condition.updated_after), condition.min_messages, match])
-        self._key = f"comms_mining_{condition.until}_{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        what = [str(condition.address), str(condition.updated_after), condition.min_messages]
+        described = json.dumps([*place, *what, sorted(condition.match.items())])
+        self._key = f"comms_mining_{condition.until}_{hashlib.sha256(described.encode()).hexdigest()[:16]}"
         self._retry_seconds = retry_seconds
         self._wanted: Mark | None = None
         self._due = 0.0
@@ -115,48 +116,75 @@ class Cursor:
                 self._changed.set()
 
 
-async def transitions(
-    items: AsyncIterator[Snapshot | Failure], condition: Condition, cursor: Cursor
-) -> AsyncGenerator[tuple[Look, dict[str, Any] | None], None]:
-    """Give each look at which the condition has become true, or true in another way, since the look before.
+class Watch:
+    """One watcher.
 
-    What holds at the very first look is no transition. Failures only log: an event would start a DAG.
-
-    :param items: from the poll loop.
     :param condition: what is watched.
-    :param cursor: where to go on from.
-    :return: the look, and what was there before as far as this process has seen it.
+    :param conn_id: the connection.
+    :param store: Airflow's store of the asset's state, if there is one.
+    :param retry_seconds: pause after a failed access to it.
     """
-    mark = await cursor.load()
-    storing = asyncio.create_task(cursor.store())
-    facts: dict[str, Any] | None = None
-    said = ""
-    try:
-        async for item in items:
-            look = _judged(item, condition)
-            if isinstance(look, CommsMiningError):
-                if str(look) != said:
-                    _log.warning("A poll failed, the watch goes on: %s", look)
-                said = str(look)
-                continue
-            if look.summary != said:
-                _log.info("Looked at %s: %s", condition.address, look.summary)
-            before, facts, said = facts, look.facts, look.summary
-            fired = mark is not None and look.mark is not None and look.mark != mark.value
-            if fired:
-                yield look, before
-            if mark is None or mark.value != look.mark:
-                mark = Mark(look.mark)
-                cursor.keep(mark, after_event=fired)
-    finally:
-        storing.cancel()
 
+    def __init__(self, condition: Condition, conn_id: str, store: Store | None, retry_seconds: float) -> None:
+        self._condition = condition
+        self._conn_id = conn_id
+        self._store = store
+        self._retry_seconds = retry_seconds
+        self._judge = Judge(condition, conn_id)
+        self._storing: list[asyncio.Task[None]] = []
 
-def _judged(item: Snapshot | Failure, condition: Condition) -> Look | CommsMiningError:
-    # The error is not raised: all watchers of a poll share it, and each raise would add its frames to it.
-    if isinstance(item, Failure):
-        return item.error
-    try:
-        return condition.judge(item.seen)
-    except CommsMiningError as error:
-        return error
+    async def transitions(
+        self, items: AsyncIterator[Snapshot | Failure]
+    ) -> AsyncGenerator[tuple[Look, dict[str, Any] | None], None]:
+        """Give each look at which the condition has become true, or true in another way, since the look before.
+
+        What holds at the very first look is no transition, nor is what a connection shows first that was changed to
+        lead elsewhere. Failures only log: an event would start a DAG.
+
+        :param items: from the poll loop.
+        :return: the look, and what was there before as far as this process has seen it.
+        """
+        endpoint = last = ""
+        facts: dict[str, Any] | None = None
+        mark: Mark | None = None
+        try:
+            async for item in items:
+                if isinstance(item, Snapshot) and item.endpoint != endpoint:
+                    if endpoint:
+                        _log.warning("Connection '%s' leads to %s now, which is watched", self._conn_id, item.endpoint)
+                    endpoint, facts = item.endpoint, None
+                    cursor, mark = await self._begin(endpoint)
+                look = await self._look(item, mark)
+                if isinstance(look, CommsMiningError):
+                    if str(look) != last:
+                        _log.warning("A poll failed, the watch goes on: %s", look)
+                    last = str(look)
+                    continue
+                if look.summary != last:
+                    _log.info("Looked at %s: %s", self._condition.address, look.summary)
+                before, facts, last = facts, look.facts, look.summary
+                fired = mark is not None and look.mark is not None and look.mark != mark.value
+                if fired:
+                    yield look, before
+                if mark is None or mark.value != look.mark:
+                    mark = Mark(look.mark)
+                    cursor.keep(mark, after_event=fired)
+        finally:
+            for task in self._storing:
+                task.cancel()
+
+    async def _begin(self, endpoint: str) -> tuple[Cursor, Mark | None]:
+        cursor = Cursor(self._store, self._condition, (self._conn_id, endpoint), self._retry_seconds)
+        mark = await cursor.load()
+        # What the cursor of another endpoint has not stored yet is stored still.
+        self._storing.append(asyncio.create_task(cursor.store()))
+        return cursor, mark
+
+    async def _look(self, item: Snapshot | Failure, mark: Mark | None) -> Look | CommsMiningError:
+        # The error is not raised: all watchers of a poll share it, and each raise would add its frames to it.
+        if isinstance(item, Failure):
+            return item.error
+        try:
+            return await self._judge(item, known=() if mark is None else (mark.value,))
+        except CommsMiningError as error:
+            return error

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 KINDS = {"", "bash", "dag", "ini", "json", "script", "test", "text", "yaml"}
-NEEDS = {"operators.hitl": "approvals", "policies": "retry policies"}  # of tests/features.py
+NEEDS = {"operators.approval": "approvals", "policies": "retry policies"}  # of tests/features.py
 
 
 def each(kind: str) -> pytest.MarkDecorator:

@@ -41,8 +41,7 @@ def script(page: Path, port: int, *, install: bool = False) -> str:
             typed = block.text.splitlines()
             if not install:
                 typed = [line for line in typed if not re.match(r"(python3 -m venv|\. |pip install)", line)]
-            # The page says with which code this ends.
-            lines += [f"{line} && exit 1 || test $? = 2" if "comms-mining plan" in line else line for line in typed]
+            lines += typed
             if "emulator --port" in block.text:
                 lines.append(STARTED.format(port=port))
         elif block.language in {"yaml", "python"}:

@@ -79,7 +79,7 @@ def test_the_walk(
 
     Path("acme.yaml").write_text(manifest)
     code, out = run(plan, capsys)
-    assert (code, mask(out)) == (2, next(texts))
+    assert (code, mask(out)) == (0, next(texts))
 
     code, out = run(apply, capsys)
     assert code == 0
@@ -87,9 +87,9 @@ def test_the_walk(
 
     prod.delete_source("acme-prod", "support-legal")
     code, out = run(plan_again, capsys)
-    assert (code, mask(out)) == (2, next(texts))
+    assert (code, mask(out)) == (0, next(texts))
     code, out = run(prune, capsys)
-    assert (code, "to delete" in out) == (2, False)
+    assert (code, "to delete" in out) == (0, False)
 
     a_token_is_replaced(comms_mining_emulator, monkeypatch, manifest, texts)
     assert next(texts, None) is None
@@ -108,15 +108,21 @@ def a_token_is_replaced(
         task_id="plan", manifest=kept, variables={"project": "acme-prod"}, comms_mining_conn_id="comms_mining_prod"
     ).execute(context)
     server.faults.add("revoked-token", "PUT", "*/sources/*", skip=1)
-    apply = ApplySourcesOperator(task_id="apply", plan=planned, max_workers=1, comms_mining_conn_id="comms_mining_prod")
+
+    def apply() -> ApplySourcesOperator:
+        """Make the operator anew, as each try of a task does."""
+        return ApplySourcesOperator(
+            task_id="apply", plan=planned, max_workers=1, comms_mining_conn_id="comms_mining_prod"
+        )
+
     with pytest.raises(CommsMiningRetryable) as raised:
-        apply.execute(context)
+        apply().execute(context)
     shown = [re.escape(line) for line in next(texts).splitlines()]
     pattern = "\n".join(line.replace("…", "[^\n]*") for line in shown)
     assert re.fullmatch(pattern, str(raised.value)), str(raised.value)
 
     # A revoked token of the emulator is gone for good; any other valid one in the connection will do.
     monkeypatch.setenv("AIRFLOW_CONN_COMMS_MINING_PROD", json.dumps(prod.connection("app")))
-    report = apply.execute(context)
+    report = apply().execute(context)
     counts = ", ".join(f"{count} {result}" for result, count in report["counts"].items())
     assert f"acme-prod: {counts}\n" == next(texts)

@@ -1,4 +1,4 @@
-"""A rollout that a person approves, as the example DAG has it, with Airflow's own ApprovalOperator."""
+"""A rollout that a person approves, as the example DAG has it."""
 
 from __future__ import annotations
 
@@ -53,6 +53,19 @@ def test_a_rollout_waits_for_the_right_person_and_does_what_was_shown(
     assert (held["owner"], held["name"], held["title"]) == ("acme-prod", "roll-inbox", nasty)
     assert held["sensitive_properties"] == ["string:Sender"]
     assert held["id"] != made["id"]
+
+    # Somebody changes production, and clears the plan and the apply, but not the approval: nobody has seen this plan.
+    assert airflow.returned(DAG, run, "approve") == airflow.xcom(DAG, run, "plan", "digest")
+    prod.update_source("acme-prod", "roll-inbox", title="changed by hand")
+    cleared = {"dag_run_id": run, "task_ids": ["plan", "apply"], "only_failed": False, "dry_run": False}
+    airflow.call("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", json=cleared)
+    airflow.wait_for(lambda: airflow.states(DAG, run)["apply"] in {"success", "failed"})
+    assert airflow.states(DAG, run)["approve"] == "success"
+    assert airflow.states(DAG, run)["apply"] == "failed"
+    assert airflow.returned(DAG, run, "approve") != airflow.xcom(DAG, run, "plan", "digest")
+    (held,) = prod.sources()
+    assert held["title"] == "changed by hand"
+    prod.update_source("acme-prod", "roll-inbox", title=nasty)
 
     # Once more, with nothing left to do: nobody is asked.
     again = airflow.start_run(DAG)

@@ -82,7 +82,7 @@ def test_from_a_first_look_to_the_applied_manifest(comms_mining_emulator: Emulat
 
     # Whatever is logged, stdout is the plan.
     words = ("--manifest", "sources.yaml", "--conn-id", "in_environment")
-    planned = airflow("plan", *words, "--json", "--verbose", code=2)
+    planned = airflow("plan", *words, "--json", "--verbose", "--detailed-exitcode", code=2)
     assert json.loads(planned.stdout)["actions"][0]["changes"][0]["after"] == "Inbox"
     assert "GET sources/acme-dev -> 200" in planned.stderr
 

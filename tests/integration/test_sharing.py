@@ -13,9 +13,10 @@ import pytest
 import structlog
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 
+from airflow_provider_cm.triggers import condition
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import needs
-from tests.unit.api.server import Server, error, ok
+from tests.unit.api.server import Request, Server, Step, error, ok
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
@@ -37,7 +38,12 @@ class Runner:
         self.tasks: dict[int, asyncio.Task[None]] = {}
 
     def start(self, **arguments: Any) -> int:
-        defaults = {"comms_mining_conn_id": "comms_mining_default", "project": "acme-dev", "poll_interval": 0.1}
+        defaults = {
+            "comms_mining_conn_id": "comms_mining_default",
+            "project": "acme-dev",
+            "poll_interval": 0.1,
+            "max_failure_seconds": 0,
+        }
         number = len(self.tasks)
         _, kwargs = SourceTrigger(**{**defaults, **arguments}).serialize()
         trigger = SourceTrigger(**json.loads(json.dumps(kwargs)))
@@ -65,6 +71,11 @@ async def running() -> AsyncIterator[Runner]:
         for task in runner.tasks.values():
             task.cancel()
         await asyncio.gather(*runner.tasks.values(), return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condition, "SECOND_LOOK_AFTER", 0.05)
 
 
 @pytest.fixture
@@ -106,6 +117,7 @@ def baseline(number: int) -> dict[str, Any]:
         {"comms_mining_conn_id": "another"},
         {"project": "acme-prod"},
         {"poll_interval": 0.2},
+        {"endpoint": "https://cm.example.com"},
         {"until": "has_messages"},
         {"source_id": "18ba5ce699f8da1f", "project": None, "source_name": None},
         {"match": {"language": "en"}},
@@ -170,6 +182,46 @@ def test_a_snapshot_from_before_the_task_had_looked_is_not_replayed_to_it(tenant
     asyncio.run(wait())
 
 
+def test_a_clock_that_is_ahead_holds_a_wait_up_until_the_next_poll_only(tenant: TenantHandle, sent: Sent) -> None:
+    tenant.add_source("acme-dev", "there")
+
+    async def wait() -> None:
+        async with running() as runner:
+            runner.start(source_name="never", poll_interval=0.5)
+            while not sent():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+            runner.start(source_name="there", poll_interval=0.5, looked_at=ahead)
+            started = time.monotonic()
+            await runner.ended(1)
+            assert 0.1 < time.monotonic() - started < 3
+
+    asyncio.run(wait())
+
+
+def test_who_joins_after_the_connection_was_moved_waits_for_what_is_there_now(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    """A poll of dev is running. It is not shared with a wait for prod, nor is its client before it was renewed."""
+    connect().add_source("acme-dev", "inbox", title="of dev")
+    base = comms_mining_emulator.url
+
+    async def wait() -> None:
+        async with running() as runner:
+            dev = runner.start(source_name="never", endpoint=f"{base}/acme/dev/reinfer_")
+            await asyncio.sleep(0.5)
+            prod = connect("/acme/prod/reinfer_")
+            prod.add_source("acme-dev", "another")
+            late = runner.start(source_name="inbox", endpoint=f"{base}/acme/prod/reinfer_")
+            assert "leads to" in (await runner.ended(dev))[dev]["message"]
+            assert late not in runner.payloads()
+            prod.add_source("acme-dev", "inbox", title="of prod")
+            assert (await runner.ended(late))[late]["source"]["title"] == "of prod"
+
+    asyncio.run(wait())
+
+
 def test_the_last_snapshot_is_forgotten_when_a_poll_fails(connect: Connect) -> None:
     source = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "there"}
     with Server(iter([ok(sources=[source]), *[error(500, "no")] * 100])) as server:
@@ -189,7 +241,8 @@ def test_the_last_snapshot_is_forgotten_when_a_poll_fails(connect: Connect) -> N
 
 
 def test_each_wait_has_its_own_budget_of_failures(connect: Connect) -> None:
-    with Server(iter([*[error(503, "no", {"Retry-After": "0"})] * 6, ok(sources=[OTHER])])) as server:
+    bad = error(503, "no", {"Retry-After": "0"})
+    with Server(iter([*[bad] * 6, ok(sources=[OTHER]), error(404, "no")])) as server:
         connect(host=server.url)
 
         async def wait() -> None:
@@ -201,13 +254,15 @@ def test_each_wait_has_its_own_budget_of_failures(connect: Connect) -> None:
                 assert [payloads[number]["status"] for number in range(3)] == ["error", "error", "success"]
 
         asyncio.run(wait())
-    assert len(server.log) == 7
+    assert len(server.log) == 8
 
 
 def test_retry_after_stretches_the_interval_for_all(connect: Connect) -> None:
     times: list[float] = []
 
-    def answer(_: Any) -> Any:
+    def answer(request: Request) -> Step:
+        if not request.target.endswith("/acme-dev"):
+            return error(404, "no")
         times.append(time.monotonic())
         return error(429, "slowly", {"Retry-After": "1"}) if len(times) == 1 else ok(sources=[OTHER])
 
@@ -265,14 +320,15 @@ def test_a_token_is_renewed_once_for_all(connect: Connect, comms_mining_emulator
 
 
 def test_wrong_arguments_are_told_and_not_shared(tenant: TenantHandle, sent: Sent) -> None:
-    assert SourceTrigger(comms_mining_conn_id="x", project="acme-dev", source_name="a/b").shared_stream_key() is None
+    wrong = SourceTrigger(comms_mining_conn_id="x", project="acme-dev", source_name="a", match={"tilte": "x"})
+    assert wrong.shared_stream_key() is None
 
     async def wait() -> None:
         async with running() as runner:
-            runner.start(source_name="a/b")
+            runner.start(source_name="a", match={"tilte": "x"})
             runner.start(source_name="a", until="updated")
             payloads = await runner.ended()
-            assert "source_name: 'a/b' is not allowed" in payloads[0]["message"]
+            assert "match: a source has no field 'tilte'" in payloads[0]["message"]
             assert "updated_after: until='updated' needs it" in payloads[1]["message"]
 
     asyncio.run(wait())

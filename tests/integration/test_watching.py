@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_cm.triggers import watching
+from airflow_provider_cm.triggers import clients, condition, watching
+from airflow_provider_cm.triggers.reading import ListingReader
 from airflow_provider_cm.triggers.sources import SourceTrigger
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def tenant(connect: Connect) -> TenantHandle:
 def quick(monkeypatch: pytest.MonkeyPatch, comms_mining_emulator: EmulatorServer) -> None:
     monkeypatch.setattr(Watcher, "emulator", comms_mining_emulator, raising=False)
     monkeypatch.setattr(watching, "EVENT_IS_STORED_AFTER", 0.1)
+    monkeypatch.setattr(condition, "SECOND_LOOK_AFTER", 0.01)
 
 
 def steps(tenant: TenantHandle) -> list[Callable[[], Any]]:
@@ -224,6 +226,66 @@ def test_watchers_of_one_asset_have_a_cursor_each(tenant: TenantHandle) -> None:
     asyncio.run(watch_both())
 
 
+def test_watchers_of_two_tenants_have_a_cursor_each(connect: Connect) -> None:
+    """Dev and prod watchers of one asset: what one has seen is not what the other goes on from."""
+    dev, prod = connect(conn_id="dev"), connect("/acme/prod/reinfer_", conn_id="prod")
+    dev.add_source("acme-dev", "inbox")
+    prod.add_source("acme-dev", "inbox")
+    store = Store()
+
+    async def watch_both() -> list[dict[str, Any]]:
+        async with watch(store, comms_mining_conn_id="dev") as first:
+            await first.settle()
+        async with watch(store, comms_mining_conn_id="prod") as second:
+            await second.settle()
+            assert len(store.kept) == 2
+            return first.payloads + second.payloads
+
+    assert asyncio.run(watch_both()) == []
+
+
+def test_a_watcher_follows_its_connection(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it finds first where the connection leads now is no transition; what changes there is."""
+    monkeypatch.setattr(clients, "REREAD_AFTER", 0.0)
+    connect()
+    store = Store()
+
+    def move() -> None:
+        connect("/acme/prod/reinfer_").add_source("acme-dev", "inbox")
+
+    def change() -> None:
+        prod = connect("/acme/prod/reinfer_")
+        prod.delete_source("acme-dev", "inbox")
+        prod.add_source("acme-dev", "inbox", title="of prod")
+
+    told = asyncio.run(through([move, change], store))
+    assert [payload["source"]["title"] if payload else None for payload in told] == [None, "of prod"]
+    assert told[1]["before"] is not None
+
+
+def test_what_an_outdated_copy_shows_is_no_transition(
+    tenant: TenantHandle, comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that a listing lacks for a moment neither vanishes nor appears again."""
+    tenant.add_source("acme-dev", "other")
+    tenant.add_source("acme-dev", "inbox")
+
+    def stay() -> None:
+        original = ListingReader.read
+        outdated = iter([True, False, True])
+
+        def read(self: ListingReader, sources: Any) -> Any:
+            listed = original(self, sources)
+            if next(outdated, False) and isinstance(listed, dict):
+                del listed["inbox"]
+            return listed
+
+        monkeypatch.setattr(ListingReader, "read", read)
+
+    assert asyncio.run(through([stay], Store())) == [{}]
+    assert asyncio.run(through([stay], Store(), until="absent")) == [{}]
+
+
 def test_failed_polls_are_no_events(tenant: TenantHandle, comms_mining_emulator: EmulatorServer) -> None:
     actions = [
         lambda: comms_mining_emulator.faults.add(503, "GET", times=20),
@@ -264,7 +326,7 @@ def test_several_assets_with_one_watcher_still_get_their_events(tenant: TenantHa
 
 def test_wrong_arguments_neither_start_a_dag_nor_end_the_watch(tenant: TenantHandle, sent: Sent) -> None:
     async def wait() -> list[dict[str, Any]]:
-        async with watch(Store(), patience=0.5, source_name="a/b") as watcher:
+        async with watch(Store(), patience=0.5, match={"tilte": "x"}) as watcher:
             return watcher.payloads
 
     assert asyncio.run(wait()) == []

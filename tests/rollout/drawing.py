@@ -14,14 +14,16 @@ PATTERNS = ("nps-*", "support-?", "*_2", "nps-[12]", "other_2", "Other*")
 
 _WORDS = ["no", "null", "~", "012", "1.0", "2026-11-22", "<<", "=", "x", "%"]
 _MARKS = ["${", "$${", "}", "{{ x }}", "{%", "'", '"', "  ", "\\", "#", ": ", "- ", "|", ">", "<b>", "`"]
-_BREAKS = ["\n", "\r\n", "\t", "\u2028", "\x85", "\x00", "\x7f", "\U0001f600"]
+_BREAKS = ["\n", "\r\n", "\t", "\u2028", "\x85", "\x7f", "\U0001f600"]
 _PARTS = st.sampled_from([*_WORDS, *_MARKS, *_BREAKS])
 TEXT = st.one_of(
     st.sampled_from(["", "a", "b", "no", "null", "~", "on", "012", "${x}", "$${x}", "{{ conn.prod.password }}"]),
     st.lists(_PARTS, max_size=6).map("".join),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20),
 )
-PROPERTIES = st.lists(st.one_of(st.sampled_from(["string:a", "string:b", "number:c"]), TEXT), max_size=3)
+PROPERTIES = st.lists(
+    st.sampled_from(["string:a", "string:b", "number:c", "string:a ${x} {{ y }}", 'string:Ä"|<b']), max_size=3
+)
 # Mostly alike, since a language that differs blocks all else about a source.
 LANGUAGE = st.sampled_from(["en"] * 6 + ["de", "Multilingual"])
 TAG = st.sampled_from(["generic.0.CONVKER5", "generic.1.AAAAAAAA"])

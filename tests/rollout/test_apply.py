@@ -50,7 +50,7 @@ def rollout(world: World) -> Plan:
     added(world, "nps-2")
     added(world, "other", title="not named")
     wanted = manifest(
-        {"name": "new-1", "title": "N", "language": "de", "sensitive_properties": ["a"]},
+        {"name": "new-1", "title": "N", "language": "de", "sensitive_properties": ["string:a"]},
         {"name": "new-2", "should_translate": True},
         {"name": "moved-1", "title": "after"},
         {"name": "moved-2", "title": "after"},
@@ -72,7 +72,7 @@ def test_everything_is_done_and_seen(world: World) -> None:
     assert report.failure_text() == ""
     assert world.names() == {"new-1", "new-2", "moved-1", "moved-2", "other"}
     new, moved = world.held("new-1"), world.held("moved-1")
-    assert (new["title"], new["language"], new["sensitive_properties"]) == ("N", "de", ["a"])
+    assert (new["title"], new["language"], new["sensitive_properties"]) == ("N", "de", ["string:a"])
     assert (moved["title"], moved["description"]) == ("after", "mine")
     ids = {outcome.name: outcome.source_id for outcome in report.outcomes}
     assert ids["new-1"] == new["id"]
@@ -90,8 +90,10 @@ def test_creates_come_first_then_updates_then_deletes_between_two_lists(world: W
     assert set(sent[3:5]) == {"POST sources/acme-dev/moved-1", "POST sources/acme-dev/moved-2"}
     assert sorted(sent[5:-1]) == sorted(
         [f"POST sources/acme-dev/{name}/statistics" for name in ("nps-1", "nps-2")]
-        + [f"DELETE sources/id:{each}" for each in deleted]
+        + [f"{method} sources/id:{each}" for each in deleted for method in ("GET", "DELETE")]
     )
+    for each in deleted:
+        assert sent.index(f"GET sources/id:{each}") < sent.index(f"DELETE sources/id:{each}")
 
 
 def test_an_update_sends_only_what_changes(world: World) -> None:
@@ -136,7 +138,7 @@ def test_applying_again_changes_nothing(world: World) -> None:
 def test_a_half_done_plan_is_finished(world: World) -> None:
     made = rollout(world)
     # As if an apply had been killed after some of its work.
-    added(world, "new-1", title="N", language="de", sensitive_properties=["a"])
+    added(world, "new-1", title="N", language="de", sensitive_properties=["string:a"])
     world.tenant.update_source(PROJECT, "moved-2", title="after")
     world.tenant.delete_source(PROJECT, "nps-1")
     report = apply(made, world.api)
@@ -291,40 +293,112 @@ def test_what_cannot_be_counted_is_kept(world: World, fault: int | str) -> None:
     assert "nps-1" in world.names()
 
 
-def test_a_delete_that_begins_late_looks_again(comms_mining_emulator: EmulatorServer) -> None:
-    now = [1000.0]
-    policy = RetryPolicy(max_attempts=2, max_seconds=60, base=0.001, sleep=lambda _: None, clock=lambda: now[0])
-    world = make_world(comms_mining_emulator, policy)
+@pytest.mark.parametrize("given", [True, False])
+def test_a_delete_rests_on_a_look_at_its_source_however_fresh_the_list_seems(world: World, given: bool) -> None:
+    """A list that is handed in may be of any age, and one that was read may have been overtaken."""
     made = delete_plan(world)
     seen = world.api.list(PROJECT)
-    world.sent()
 
-    class Late(SourcesApi):
-        """Lists, and then takes its time."""
+    class Overtaken(SourcesApi):
+        """Somebody uses the source right after the list."""
 
         def list(self, project: str | None = None) -> list[Any]:
             listed = super().list(project)
-            now[0] += 2
+            world.tenant.update_source(PROJECT, "nps-1", title="in use")
             return listed
 
-    # With a list that is at hand nothing is late; with one that takes long, neither, since it counts from its end.
-    assert results(apply(made, Late(world.api.session), actual=seen)) == {"nps-1": "done"}
-    assert len([each for each in world.sent() if each.startswith("GET sources/id:")]) == 0
-    added(world, "nps-1")
-    made = world.plan(manifest({"name": "kept"}, {"name": "new"}, owns=["nps-*"]), prune=True, max_deletes=1)
+    if given:
+        world.tenant.update_source(PROJECT, "nps-1", title="in use")
+    report = apply(made, Overtaken(world.api.session), actual=seen if given else None, delete_nonempty=True)
+    assert results(report) == {"nps-1": "stale"}
+    assert "title is 'in use', not ''" in message(report, "nps-1")
+    assert world.held("nps-1")["title"] == "in use"
 
-    class Slow(SourcesApi):
-        """Takes long to create, and meanwhile somebody uses what is to be deleted."""
 
-        def create(self, project: str, name: str, **fields: Any) -> Any:
-            now[0] += 2
-            world.tenant.update_source(PROJECT, "nps-1", title="in use")
-            return super().create(project, name, **fields)
+def test_what_got_a_bucket_after_the_list_is_kept(full: World) -> None:
+    made = delete_plan(full)
+    seen = full.api.list(PROJECT)
+    bucket = full.tenant.add_bucket(PROJECT, "mails")["id"]
+    full.tenant.update_source(PROJECT, "nps-1", bucket_id=bucket)
+    assert results(apply(made, full.api, actual=seen, delete_nonempty=True)) == {"nps-1": "stale"}
+    assert "nps-1" in full.names()
 
-    report = apply(made, Slow(world.api.session))
-    assert results(report) == {"new": "done", "nps-1": "stale"}
-    assert "nps-1" in world.names()
+
+def test_no_delete_is_sent_on_a_look_of_more_than_a_second_ago(comms_mining_emulator: EmulatorServer) -> None:
+    """Neither after the server has asked everybody to wait, nor when the delete itself is sent again."""
+    now = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    policy = RetryPolicy(max_attempts=4, max_seconds=600, base=2, cap=4, sleep=sleep, clock=lambda: now[0])
+    world = make_world(comms_mining_emulator, policy)
+    made = delete_plan(world)
+    server = comms_mining_emulator
+    server.faults.add(429, "DELETE", retry_after=30)
+    server.faults.add(503, "DELETE", when="before")
+    server.faults.add("no-answer", "DELETE", when="before")
+    read: dict[str, float] = {}
+    ages = []
+
+    class Clocked(SourcesApi):
+        """Knows how old what it read is when it deletes."""
+
+        def get_by_id(self, source_id: str) -> Any:
+            source = super().get_by_id(source_id)
+            read[source_id] = now[0]
+            return source
+
+        def delete(self, source_id: str) -> bool:
+            ages.append(now[0] - read[source_id])
+            return super().delete(source_id)
+
+    report = apply(made, Clocked(world.api.session), delete_nonempty=True)
+    assert results(report) == {"nps-1": "done"}
+    assert len(ages) == 4
+    assert max(ages) <= 1.0
+    assert now[0] >= 1030
     world.api.session.close()
+
+
+def test_what_changes_while_the_server_asks_to_wait_is_not_deleted(world: World) -> None:
+    made = delete_plan(world)
+    world.server.faults.add(429, "DELETE", retry_after=0)
+
+    class Busy(SourcesApi):
+        """While the delete waits, somebody uses the source."""
+
+        def delete(self, source_id: str) -> bool:
+            world.tenant.update_source(PROJECT, "nps-1", title="in use")
+            return super().delete(source_id)
+
+    assert results(apply(made, Busy(world.api.session))) == {"nps-1": "stale"}
+    assert "nps-1" in world.names()
+
+
+def test_a_delete_that_is_hidden_behind_404_is_not_called_gone(world: World) -> None:
+    made = delete_plan(world)
+    world.server.faults.add(404, "DELETE", times=100)
+    report = apply(made, world.api)
+    assert results(report) == {"nps-1": "failed"}
+    assert "404" in message(report, "nps-1")
+    assert "nps-1" in world.names()
+    world.server.faults.clear()
+    # The read before it, too: the source is listed, and so it is there.
+    world.server.faults.add(404, "GET", "*/id:*", times=100)
+    report = apply(made, world.api, actual=world.api.list(PROJECT))
+    assert results(report) == {"nps-1": "failed"}
+    assert "lists the source, and yet does not find it" in message(report, "nps-1")
+
+
+def test_what_is_gone_already_is_said_to_be_so_only_if_the_list_agrees(world: World) -> None:
+    made = delete_plan(world)
+    seen = world.api.list(PROJECT)
+    world.tenant.delete_source(PROJECT, "nps-1")
+    report = apply(made, world.api, actual=seen, delete_nonempty=True)
+    assert results(report) == {"nps-1": "unchanged"}
+    assert "gone already" in message(report, "nps-1")
+    assert report.ok
 
 
 # Failures
@@ -428,9 +502,9 @@ def test_an_unknown_outcome_is_settled_by_the_list_or_stays_unknown(world: World
 
 
 def test_an_answer_is_not_believed_against_the_list(world: World) -> None:
-    added(world, "a", sensitive_properties=["x", "y"])
+    added(world, "a", sensitive_properties=["string:x", "string:y"])
     world.server.configure(sensitive_properties_update="merge")
-    made = world.plan(manifest({"name": "a", "sensitive_properties": ["x"]}), allow_risky=True)
+    made = world.plan(manifest({"name": "a", "sensitive_properties": ["string:x"]}), allow_risky=True)
     report = apply(made, world.api)
     assert results(report) == {"a": "failed"}
     assert "the list afterwards shows something else: sensitive_properties" in message(report, "a")

@@ -95,7 +95,7 @@ class Rollout:
         return SourcesApi(session)
 
     def fields(self) -> dict[str, Any]:
-        properties = self.dice.choice([[], ["x"], ["x", "y"]])
+        properties = self.dice.choice([[], ["string:x"], ["string:x", "string:y"]])
         return {"title": self.dice.choice(TITLES), "sensitive_properties": properties}
 
     def held(self, name: str) -> Held | None:

@@ -66,7 +66,7 @@ def test_a_hostile_source_forges_no_log_and_is_no_result(monkeypatch: pytest.Mon
         if name == "source":
             _run_task(haul, UpdateSourceOperator, {**INBOX, "title": "T"})
         else:
-            with pytest.raises(Exception, match="not from this API"):
+            with pytest.raises(Exception, match=r"not from this API|about another source"):
                 _run_task(haul, UpdateSourceOperator, {**INBOX, "title": "T"})
     assert haul.search({"token": situations.TOKEN}) == []
     assert haul.counts["XCom"] == (1 if name == "source" else 0)
@@ -75,12 +75,12 @@ def test_a_hostile_source_forges_no_log_and_is_no_result(monkeypatch: pytest.Mon
 
 def test_a_result_that_holds_our_credential_is_masked_and_otherwise_as_it_came() -> None:
     data = {"a": [situations.TOKEN, 1, None, True], f"k{situations.TOKEN}": {"b": "fine"}}
-    assert redact_data(data, json.dumps(data).encode(), [situations.TOKEN]) == {
+    assert redact_data(data, [situations.TOKEN]) == {
         "a": ["***", 1, None, True],
         "k***": {"b": "fine"},
     }
     untouched = {"title": "emulator"}
-    assert redact_data(untouched, b'{"title": "emulator"}', ["emulator"]) is untouched  # too short to be one
+    assert redact_data(untouched, ["emulator"]) is untouched  # too short to be one
 
 
 @pytest.mark.parametrize("way", situations.echoed("x"))
@@ -105,7 +105,7 @@ def test_looking_takes_no_time_to_speak_of_whatever_a_server_sends(piece: str) -
     text = piece * (5_000_000 // len(piece))
     began = time.monotonic()
     redact(text, [*situations.SECRETS.values(), situations.MINTED])
-    redact_data({}, text[:1_000_000].encode(), [*situations.SECRETS.values(), situations.MINTED])
+    redact_data({"title": text[:1_000_000]}, [*situations.SECRETS.values(), situations.MINTED])
     assert time.monotonic() - began < 2
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs("command line")
 
-COMMANDS = ("check", "list", "plan", "apply", "export")
+COMMANDS = ("check", "list", "validate", "plan", "apply", "export")
 MANIFEST = """
 project: ${project}
 owns: ["old-*"]
@@ -124,8 +124,8 @@ def test_help_has_a_description_and_an_example(run: Callable[..., Ended], comman
 
 def test_the_help_of_plan_tells_its_exit_codes(run: Callable[..., Ended]) -> None:
     text = run("plan", "--help").out
-    assert "2 if it is not, so that changes are pending" in text
-    assert "Options that cannot be understood end with 2 as well" in text
+    assert "Exit code: 0, with and without changes, or 1 for an error" in text
+    assert "With --detailed-exitcode, 2 if the project is not" in text
 
 
 @pytest.mark.parametrize(
@@ -396,12 +396,50 @@ def test_options_that_make_no_sense_end_with_2(
     assert sent() == []
 
 
+# --- validate
+
+
+def test_validate_asks_nobody(
+    run: Callable[..., Ended], manifest: Path, monkeypatch: pytest.MonkeyPatch, sent: Sent
+) -> None:
+    """As in a check of a pull request, where there is no connection."""
+    monkeypatch.delenv("AIRFLOW_CONN_COMMS_MINING_DEFAULT", raising=False)
+    ended = run("validate", "--manifest", manifest, "--var", "project=acme-dev")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"{manifest}: no mistakes; it names 2 sources of project acme-dev\n"
+    ended = run("validate", "--manifest", manifest)
+    assert (ended.code, ended.out) == (1, "")
+    assert "there is no variable 'project'" in ended.err
+    manifest.write_text("project: acme-dev\nsources:\n  - {name: a, titel: x}\n  - {name: b, title: null}\n")
+    ended = run("validate", "--manifest", manifest)
+    assert ended.code == 1
+    assert f"{manifest}:3" in ended.err
+    assert f"{manifest}:4" in ended.err
+    assert run("validate", "--manifest", manifest.with_name("nowhere.yaml")).code == 1
+    assert run("validate").code == 2
+    assert run("validate", "--manifest", manifest, "--conn-id", "x").code == 2
+    assert sent() == []
+
+
+def test_validate_looks_at_what_prune_needs_if_asked_to(run: Callable[..., Ended], manifest: Path) -> None:
+    manifest.write_text("{project: p, owns: ['*-*'], sources: [{name: a}]}")
+    words = ("validate", "--manifest", manifest)
+    assert run(*words).code == 0
+    assert "max_deletes: prune needs it" in run(*words, "--prune").err
+    assert "'*-*' in `owns` has no fixed letter or digit" in run(*words, "--prune", "--max-deletes", 1).err
+    manifest.write_text("{project: p, owns: ['a-*'], sources: [{name: a}]}")
+    assert run(*words, "--prune", "--max-deletes", 0).code == 0
+
+
 # --- plan
 
 
 def test_plan_with_changes(dev: TenantHandle, run: Callable[..., Ended], manifest: Path, sent: Sent) -> None:
     ended = run("plan", "--manifest", manifest, "--var", "project=acme-dev")
-    assert (ended.code, ended.err) == (2, "")
+    assert (ended.code, ended.err) == (0, "")
+    assert run("plan", "--manifest", manifest, "--var", "project=acme-dev", "--detailed-exitcode").code == 2
+    sent()
+    run("plan", "--manifest", manifest, "--var", "project=acme-dev")
     assert "~ inbox (update" in ended.out
     assert '"Post" -> "Inbox"' in ended.out
     assert "+ new (create)" in ended.out
@@ -411,14 +449,14 @@ def test_plan_with_changes(dev: TenantHandle, run: Callable[..., Ended], manifes
 
 def test_plan_without_changes(dev: TenantHandle, run: Callable[..., Ended], manifest: Path) -> None:
     manifest.write_text("{project: acme-dev, sources: [{name: inbox, title: Post}]}")
-    ended = run("plan", "--manifest", manifest)
+    ended = run("plan", "--manifest", manifest, "--detailed-exitcode")
     assert (ended.code, ended.err) == (0, "")
     assert "1 unchanged" in ended.out
 
 
 def test_plan_that_is_blocked_is_no_success(dev: TenantHandle, run: Callable[..., Ended], manifest: Path) -> None:
     manifest.write_text("{project: acme-dev, sources: [{name: inbox, language: de}]}")
-    ended = run("plan", "--manifest", manifest)
+    ended = run("plan", "--manifest", manifest, "--detailed-exitcode")
     assert ended.code == 2
     assert "blocked" in ended.out
 
@@ -428,7 +466,7 @@ def test_plan_as_json_and_into_a_file(
 ) -> None:
     out = tmp_path / "plan.json"
     ended = run("plan", "--manifest", manifest, "--var", "project=acme-dev", "--json", "--out", out, "--verbose")
-    assert ended.code == 2
+    assert ended.code == 0
     assert "GET sources/acme-dev -> 200" in ended.err
     plan = Plan.from_dict(json.loads(ended.out))
     assert plan == Plan.from_dict(json.loads(out.read_text()))
@@ -438,9 +476,9 @@ def test_plan_as_json_and_into_a_file(
 
 def test_plan_as_markdown(dev: TenantHandle, run: Callable[..., Ended], manifest: Path) -> None:
     ended = run("plan", "--manifest", manifest, "--var", "project=acme-dev", "--markdown")
-    assert ended.code == 2
+    assert ended.code == 0
     assert ended.out.startswith("**Plan** for project `acme-dev`")
-    # 2 would say that changes are pending.
+    # With --detailed-exitcode, 2 would say that changes are pending.
     ended = run("plan", "--manifest", manifest, "--var", "project=acme-dev", "--markdown", "--json")
     assert (ended.code, ended.out) == (1, "")
 
@@ -465,8 +503,9 @@ def test_plan_with_risk(dev: TenantHandle, run: Callable[..., Ended], manifest: 
 
 def test_plan_with_a_flag_as_variable(dev: TenantHandle, run: Callable[..., Ended], manifest: Path) -> None:
     manifest.write_text("{project: acme-dev, sources: [{name: inbox, should_translate: '${translate}'}]}")
-    assert run("plan", "--manifest", manifest, "--var", "translate:=false").code == 0
-    assert run("plan", "--manifest", manifest, "--var", "translate:=true").code == 2
+    words = ("plan", "--manifest", manifest, "--detailed-exitcode")
+    assert run(*words, "--var", "translate:=false").code == 0
+    assert run(*words, "--var", "translate:=true").code == 2
 
 
 def test_a_manifests_mistakes_are_all_told(
@@ -487,7 +526,7 @@ def test_a_manifests_mistakes_are_all_told(
 @pytest.fixture
 def planned(dev: TenantHandle, run: Callable[..., Ended], manifest: Path, tmp_path: Path) -> Path:
     path = tmp_path / "plan.json"
-    assert run("plan", "--manifest", manifest, "--var", "project=acme-dev", "--out", path).code == 2
+    assert run("plan", "--manifest", manifest, "--var", "project=acme-dev", "--out", path).code == 0
     return path
 
 

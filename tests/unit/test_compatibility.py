@@ -103,7 +103,7 @@ def alias_events() -> bool:
 
 
 PROBES: dict[str, Callable[[], bool]] = {
-    "approvals": lambda: imports("airflow.providers.standard.operators.hitl"),
+    "approvals": lambda: imports("airflow_provider_cm.operators.approval"),
     "resumed sensors": resumed_sensors,
     "alias events": alias_events,
     "connection form": connection_form,

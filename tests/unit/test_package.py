@@ -107,7 +107,8 @@ def test_the_source_distribution_holds_what_builds_and_tests_it(dist: Path) -> N
 def _modules() -> Iterator[Any]:
     yield airflow_provider_cm
     # What refuses to be imported, and what starts a program.
-    passed_over = ("__main__",) if has("retry policies") else ("__main__", "policies")
+    refusing = {"policies": "retry policies", "approval": "approvals"}
+    passed_over = ("__main__", *(name for name, feature in refusing.items() if not has(feature)))
     for each in pkgutil.walk_packages(airflow_provider_cm.__path__, "airflow_provider_cm."):
         if each.name.rpartition(".")[2] not in passed_over:
             yield importlib.import_module(each.name)

@@ -67,7 +67,8 @@ def test_the_entry_point_leads_to_it() -> None:
 def test_every_module_is_listed_and_can_be_imported(kind: str) -> None:
     (entry,) = get_provider_info()[kind]
     assert entry["integration-name"] in {each["integration-name"] for each in get_provider_info()["integrations"]}
-    for name in entry["python-modules"]:
+    listed = [name for name in entry["python-modules"] if has("approvals") or not name.endswith(".approval")]
+    for name in listed:
         importlib.import_module(name)
     # A module counts if it has something that a user would use: a class of that kind that is not only a base.
     base = {
@@ -78,13 +79,13 @@ def test_every_module_is_listed_and_can_be_imported(kind: str) -> None:
     }
     usable = []
     for each in pkgutil.iter_modules([str(PACKAGE / kind)]):
-        if each.name == "base":
+        if each.name == "base" or (each.name == "approval" and not has("approvals")):
             continue
         module = importlib.import_module(f"airflow_provider_cm.{kind}.{each.name}")
         own = [item for item in vars(module).values() if getattr(item, "__module__", "") == module.__name__]
         if any(base[kind] in {parent.__name__ for parent in getattr(item, "__mro__", ())} for item in own):
             usable.append(module.__name__)
-    assert entry["python-modules"] == usable
+    assert listed == usable
 
 
 def test_the_hook_is_the_one_of_the_connection_type() -> None:

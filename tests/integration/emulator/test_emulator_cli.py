@@ -187,7 +187,7 @@ def test_state_survives_a_kill(tmp_path: Path) -> None:
     prefix = "/umbrella/test/reinfer_"
     with _running("--seed", str(seed), "--state", str(state)) as running:
         api = Caller(running.url + prefix)
-        made = api.create("mine", "empty", title="ü \0", sensitive_properties=["a"])
+        made = api.create("mine", "empty", title="ü \0", sensitive_properties=["string:a"])
         api("DELETE", "/api/v1/sources/id:18ba5ce699f8da1f")
         before = api("GET", "/api/v1/sources").json()["sources"]
         assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL

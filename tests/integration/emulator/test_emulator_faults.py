@@ -84,6 +84,42 @@ def test_an_answer_in_place_of_the_real_one(
     assert comms_mining_emulator.requests[1].fault is None
 
 
+@pytest.mark.parametrize("path", ["/api/v1/sources", INBOX])
+@pytest.mark.parametrize(
+    ("odd", "value"),
+    [
+        ("surrogate", '"half of an emoji: \\ud83d"'),
+        ("nul", '"a\\u0000b"'),
+        ("big-integer", "123456789012345678901234567890"),
+        ("nan", "NaN"),
+        ("infinity", "1e999"),
+    ],
+)
+def test_odd_json(comms_mining_emulator: EmulatorServer, api: Caller, odd: str, value: str, path: str) -> None:
+    comms_mining_emulator.faults.add("odd-json", "PUT", odd=odd)
+    comms_mining_emulator.faults.add("odd-json", "GET", odd=odd)
+    made, read = api("PUT", INBOX, EMPTY), api("GET", path)
+    for answer in (made, read):
+        # In the envelope and in the source, and the rest is as ever.
+        assert (answer.status_code, answer.text.count(f'"odd":{value}')) == (200, 2)
+        assert answer.headers["Content-Length"] == str(len(answer.content))
+    source = made.json()["source"]
+    assert source.pop("odd") == made.json()["odd"] or odd == "nan"
+    assert api("GET", "/api/v1/sources").json()["sources"] == [source]
+
+
+def test_odd_timing(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
+    comms_mining_emulator.faults.add("odd-json", odd="timing")
+    answer = api("GET", "/api/v1/sources")
+    assert answer.headers["Server-Timing"] == f"total;dur={'9' * 400}"
+    assert answer.json() == {"sources": [], "status": "ok"}
+
+
+def test_a_title_that_was_cut_in_the_middle_of_an_emoji(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
+    comms_mining_emulator.tenant("/").add_source("acme-dev", "inbox", title="cut \ud83d")
+    assert '"title":"cut \\ud83d"' in api("GET", INBOX).text
+
+
 def test_retry_after_as_a_date_follows_the_emulators_clock() -> None:
     noon = datetime(2024, 2, 29, 12, tzinfo=UTC)
     with EmulatorServer(clock=lambda: noon) as server:

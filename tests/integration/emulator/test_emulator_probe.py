@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 PATH = "/acme/dev/reinfer_"
 EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "12"))
 SEED = random.randrange(2**32) if os.environ.get("EMULATOR_SEED") == "random" else 1
-HARMFUL = {"source_quota", "rate_limit", "latency_ms"}
+# Asking would harm the tenant, or would need more than one machine and one moment.
+HARMFUL = {"source_quota", "rate_limit", "latency_ms", "read_lag_s", "date_offset_s"}
 APPLICATION = {"token_lifetime", "invalid_client"}
 SECRETS = {"CM_TOKEN": "emulator-admin", "CM_VIEWER": "emulator-viewer", "CM_SECRET": "emulator-secret"}
 
@@ -143,7 +144,7 @@ def _random_settings(dice: random.Random) -> Settings:
         "missing_project_list": [403, 404, "empty"],
         "delete_missing": [200, 404],
         "invalid_name": [400, 404, 422],
-        "no_permission": [401, 403],
+        "no_permission": [401, 403, 404],
         "null_field": [400, "ignore"],
         "unknown_field": [400, "ignore"],
         "unknown_bucket": [400, 404, 422, "accept"],

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_cm.emulator import Settings
+from airflow_provider_cm.emulator import EmulatorServer, Settings
 from airflow_provider_cm.emulator.settings import describe
+from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator import EmulatorServer
-    from tests.integration.emulator.conftest import Caller
+    from collections.abc import Iterator
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2024, 2, 29, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def move(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def virtual() -> Iterator[tuple[EmulatorServer, Clock]]:
+    clock = Clock()
+    with EmulatorServer(clock=clock) as server:
+        yield server, clock
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
@@ -105,13 +126,17 @@ def test_language_on_update(comms_mining_emulator: EmulatorServer, api: Caller, 
     assert api.update(language="de").json()["source"]["language"] == language
 
 
-@pytest.mark.parametrize(("choice", "expected"), [("replace", ["b", "c"]), ("merge", ["a", "b", "c"])])
+@pytest.mark.parametrize(
+    ("choice", "expected"), [("replace", ["string:b", "string:c"]), ("merge", ["string:a", "string:b", "string:c"])]
+)
 def test_sensitive_properties_update(
     comms_mining_emulator: EmulatorServer, api: Caller, choice: str, expected: list[str]
 ) -> None:
     comms_mining_emulator.configure(sensitive_properties_update=choice)
-    api.create(sensitive_properties=["a", "b"])
-    assert api.update(sensitive_properties=["b", "c"]).json()["source"]["sensitive_properties"] == expected
+    api.create(sensitive_properties=["string:a", "string:b"])
+    assert (
+        api.update(sensitive_properties=["string:b", "string:c"]).json()["source"]["sensitive_properties"] == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,6 +165,69 @@ def test_names_case_sensitive(comms_mining_emulator: EmulatorServer, api: Caller
     assert [source["owner"] for source in api("GET", "/api/v1/sources/Acme-Dev").json()["sources"]] == ["acme-dev"]
 
 
+def test_a_lagging_replica_shows_each_write_later(virtual: tuple[EmulatorServer, Clock]) -> None:
+    server, clock = virtual
+    server.configure(read_lag_s="10")
+    api = Caller(server.url)
+    source = api.create(title="first")
+    by_id = f"/api/v1/sources/id:{source['id']}"
+    by_name = "/api/v1/sources/acme-dev/inbox"
+    lists = ("/api/v1/sources", "/api/v1/sources/acme-dev")
+
+    def titles() -> list[str | None]:
+        """What each kind of read shows."""
+        read = [api("GET", path).json().get("source", {}).get("title") for path in (by_id, by_name)]
+        listed = [api("GET", path).json()["sources"] for path in lists]
+        return [*read, *(each[0]["title"] if each else None for each in listed)]
+
+    assert titles() == [None] * 4
+    assert api("POST", f"{by_name}/statistics", {"comment_filter": {}}).status_code == 404
+    # Writes see what is there at once.
+    assert api("PUT", by_name, {"source": {}}).status_code == 409
+    clock.move(5)
+    assert api.update(title="second").json()["source"]["title"] == "second"
+    clock.move(5)
+    assert titles() == ["first"] * 4
+    clock.move(5)
+    assert titles() == ["second"] * 4
+    assert api("DELETE", by_id).status_code == 200
+    assert titles() == ["second"] * 4
+    assert api("DELETE", by_id).status_code == 404
+    assert api.create(title="third")["id"] != source["id"]
+    assert titles() == ["second"] * 4
+    clock.move(10)
+    assert titles() == [None, "third", "third", "third"]
+    # Another tenant's changes are not undone here, and a test looks at what is there.
+    server.tenant("/acme/dev/reinfer_").add_source("acme-dev", "other")
+    assert titles() == [None, "third", "third", "third"]
+    assert len(server.tenant("/acme/dev/reinfer_").sources()) == 1
+
+
+@pytest.mark.parametrize(("offset", "date"), [("3", "12:00:03"), (-90.0, "11:58:30"), (0, "12:00:00")])
+def test_the_gateways_clock_differs(virtual: tuple[EmulatorServer, Clock], offset: object, date: str) -> None:
+    server, _ = virtual
+    server.configure(date_offset_s=offset)
+    api = Caller(server.url)
+    answer = api("PUT", "/api/v1/sources/acme-dev/inbox", {"source": {}})
+    assert answer.headers["Date"] == f"Thu, 29 Feb 2024 {date} GMT"
+    assert answer.json()["source"]["created_at"] == "2024-02-29T12:00:00.000000+00:00"
+    # A gateway that names a time names it by its own clock.
+    server.faults.add("429", retry_after=0, date=True)
+    assert api("GET", "/api/v1/sources").headers["Retry-After"] == f"Thu, 29 Feb 2024 {date} GMT"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_no_permission(comms_mining_emulator: EmulatorServer, api: Caller, status: int) -> None:
+    comms_mining_emulator.configure(no_permission=status)
+    source = api.create()
+    viewer = Caller(api.base, "emulator-viewer")
+    answer = viewer("DELETE", f"/api/v1/sources/id:{source['id']}")
+    assert answer.status_code == status
+    # Who hides that it is forbidden does not say so either.
+    assert ("permission" in answer.json()["message"]) == (status != 404)
+    assert viewer("GET", "/api/v1/sources").json()["sources"] == [source]
+
+
 def test_default_title(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
     assert api.create("one")["title"] == ""
     comms_mining_emulator.configure(default_title="name")
@@ -156,8 +244,8 @@ def test_timestamp_digits(comms_mining_emulator: EmulatorServer, api: Caller, di
 
 def test_limits(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
     comms_mining_emulator.configure(max_title=3, max_description=4, max_sensitive_properties=1)
-    api.create(title="abc", description="abcd", sensitive_properties=["a"])
-    for fields in ({"title": "abcd"}, {"description": "abcde"}, {"sensitive_properties": ["a", "b"]}):
+    api.create(title="abc", description="abcd", sensitive_properties=["string:a"])
+    for fields in ({"title": "abcd"}, {"description": "abcde"}, {"sensitive_properties": ["string:a", "string:b"]}):
         assert api.update(**fields).status_code == 400, fields
 
 

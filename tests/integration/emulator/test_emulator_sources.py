@@ -122,7 +122,7 @@ def test_a_listing_by_project_holds_that_project_only(api: Caller) -> None:
 
 
 def test_an_update_changes_what_it_names(api: Caller) -> None:
-    before = api.create(title="T", description="D", sensitive_properties=["a"], should_translate=True)
+    before = api.create(title="T", description="D", sensitive_properties=["string:a"], should_translate=True)
     after = api.update(description="An alternative description.").json()["source"]
     assert after["updated_at"] == after["last_modified"] > before["updated_at"]
     moved = {"description", "updated_at", "last_modified"}
@@ -145,8 +145,12 @@ def test_null_detaches_the_bucket_and_absence_does_not(comms_mining_emulator: Em
         ({"should_translate": "true"}, "'true' is not of type 'boolean'"),
         ({"should_translate": 1}, "1 is not of type 'boolean'"),
         ({"sensitive_properties": "a"}, "'a' is not of type 'array'"),
-        ({"sensitive_properties": ["a", 1]}, "1 is not of type 'string' (in source.sensitive_properties[1])"),
-        ({"sensitive_properties": ["a"] * 4097}, "is too long"),
+        ({"sensitive_properties": ["string:a", 1]}, "1 is not of type 'string' (in source.sensitive_properties[1])"),
+        ({"sensitive_properties": ["string:a"] * 4097}, "is too long"),
+        ({"sensitive_properties": ["Sender"]}, "'Sender' does not match '^(number|string):"),
+        ({"sensitive_properties": ["string:" + "x" * 65]}, "does not match"),
+        ({"sensitive_properties": ["string:x\n"]}, "does not match"),
+        ({"sensitive_properties": ["text:x"]}, "does not match"),
         ({"title": "x" * 129}, "is too long"),
         ({"description": "x" * 16385}, "is too long"),
         ({"language": "klingon"}, "'klingon' is not one of ['en', 'de', 'xlm', 'Multilingual']"),
@@ -161,8 +165,17 @@ def test_a_bad_field_is_400_and_creates_nothing(api: Caller, fields: dict[str, o
 
 
 def test_the_longest_values_are_accepted(api: Caller) -> None:
-    source = api.create("n" * 256, title="x" * 128, description="ü" * 16384, sensitive_properties=["a"] * 4096)
+    source = api.create("n" * 256, title="x" * 128, description="ü" * 16384, sensitive_properties=["string:a"] * 4096)
     assert (len(source["title"]), len(source["description"])) == (128, 16384)
+
+
+def test_sensitive_properties_that_break_the_pattern_are_refused_on_update_too(api: Caller) -> None:
+    longest = f"number:{'x' * 64}"
+    before = api.create(sensitive_properties=[longest])
+    assert before["sensitive_properties"] == [longest]
+    answer = api.update(sensitive_properties=["Sender"])
+    assert (answer.status_code, "(in source.sensitive_properties[0])" in answer.json()["message"]) == (400, True)
+    assert api("GET", "/api/v1/sources").json()["sources"] == [before]
 
 
 @pytest.mark.parametrize(

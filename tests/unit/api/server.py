@@ -46,7 +46,8 @@ class Answer:
 
     ``stated_length`` lies about the body; ``drip`` sends the ``headers`` or the ``body`` byte by byte; ``endless``
     repeats the body for ever; ``then_stall`` keeps the connection open without another byte; ``raw`` is sent instead
-    of anything else, and then the connection is closed.
+    of anything else, and then the connection is closed, unless ``stays_open``; ``before`` and ``after`` are sent around
+    the response.
     """
 
     status: int = 200
@@ -58,6 +59,9 @@ class Answer:
     endless: bool = False
     then_stall: bool = False
     raw: bytes | None = None
+    stays_open: bool = False
+    before: bytes = b""
+    after: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -224,13 +228,14 @@ class Server:
     def _answer(self, sock: socket.socket, request: Request, answer: Answer) -> bool:
         if answer.raw is not None:
             sock.sendall(answer.raw)
-            return False
+            return answer.stays_open
         length = len(answer.body) if answer.stated_length is None else answer.stated_length
         headers = {"Content-Type": "application/json", **answer.headers}
         if not answer.endless:
             headers["Content-Length"] = str(length)
         head = f"HTTP/1.1 {answer.status} Whatever\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
-        body = b"" if request.method == "HEAD" else answer.body
+        head = answer.before.decode() + head
+        body = (b"" if request.method == "HEAD" else answer.body) + answer.after
         if answer.drip == "headers":
             self._drip(sock, head.encode(), answer.drip_every)
         else:
@@ -244,7 +249,7 @@ class Server:
             sock.sendall(body)
         if answer.then_stall:
             self._over.wait()
-        return length == len(body) and not answer.endless
+        return length + len(answer.after) == len(body) and not answer.endless
 
     def _drip(self, sock: socket.socket, data: bytes, every: float) -> None:
         for byte in data:

@@ -16,13 +16,15 @@ from airflow_provider_cm.api import (
     CommsMiningError,
     ConfigurationError,
     DeveloperToken,
+    OutcomeUnknownError,
     PermissionDeniedError,
+    RetryPolicy,
     TokenError,
     TransportError,
 )
 from airflow_provider_cm.api import auth as auth_module
-from airflow_provider_cm.api.auth import Bearer
-from tests.unit.api.server import RESET, Answer, Request, Server, Step, closed_port, error, html, ok
+from airflow_provider_cm.api.bearer import Bearer
+from tests.unit.api.server import RESET, STALL, Answer, Request, Server, Step, closed_port, error, html, ok
 from tests.unit.api.support import (
     ACCESS_TOKEN,
     CLIENT_SECRET,
@@ -37,6 +39,8 @@ from tests.unit.api.support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.api.conftest import Serve
 
 # --- developer tokens
@@ -127,14 +131,91 @@ def test_a_reload_that_gives_nothing_new_ends_with_the_401(serve: Serve, reloade
     assert told == [False]
 
 
-def test_a_reload_that_breaks_is_told_of_and_breaks_the_call(serve: Serve) -> None:
+def test_a_reload_that_breaks_is_a_transient_error_that_shows_nothing_of_it(serve: Serve) -> None:
     def reload() -> str:
-        raise LookupError("the secrets backend is away")
+        raise LookupError(f"the secrets backend is away, it had {NEW_TOKEN}")
 
-    told: list[bool] = []
-    with pytest.raises(LookupError, match="backend"):
-        session_to(serve(error(401)), auth=DeveloperToken(TOKEN, reload, told.append)).request("GET", "sources")
-    assert told == [False]
+    reported: list[bool] = []
+    with fails(TokenError) as caught:
+        session_to(serve(error(401)), auth=DeveloperToken(TOKEN, reload, reported.append)).request("GET", "sources")
+    assert caught.text.startswith("GET sources: 401 Unauthorized")
+    assert "(LookupError)" in caught.text
+    assert "backend is away" not in caught.text
+    assert (caught.error.transient, caught.error.status) == (True, 401)
+    assert caught.error.__context__ is None
+    assert reported == [False]
+
+
+def test_a_write_whose_outcome_is_to_be_read_survives_a_secrets_backend_that_is_away(serve: Serve) -> None:
+    """The write may have arrived: whoever looks at it later has to be told so, and nothing else."""
+
+    def reload() -> str:
+        raise RuntimeError("away")
+
+    server = serve(handler=lambda request: RESET if request.method == "PUT" else error(401))
+    with fails(OutcomeUnknownError) as caught:
+        sources_of(server, auth=DeveloperToken(TOKEN, reload)).create("acme", "example")
+    assert caught.error.transient
+
+
+@pytest.mark.parametrize("found", [None, 7, b"token", "", "a b", "x\ud800"])
+def test_a_reload_that_gives_no_token_leaves_the_401(serve: Serve, found: Any) -> None:
+    with fails(AuthenticationError):
+        session_to(serve(error(401)), auth=DeveloperToken(TOKEN, lambda: found)).request("GET", "sources")
+
+
+def _break(_: object) -> None:
+    raise RuntimeError(f"no {TOKEN}, no {ACCESS_TOKEN}")
+
+
+def test_a_call_does_not_fail_for_an_on_renewal_that_does(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    server = serve(handler=_accepts(NEW_TOKEN))
+    developer = DeveloperToken(TOKEN, lambda: NEW_TOKEN, _break)
+    assert session_to(server, auth=developer).request("GET", "sources")["status"] == "ok"
+    application = credentials(serve(grant()), on_renewal=_break)
+    assert session_to(serve(ok()), auth=application).request("GET", "sources")["status"] == "ok"
+    assert caplog.text.count("on_renewal failed with RuntimeError") == 2
+    assert_no_secret(caplog.text)
+
+
+def test_a_token_that_cannot_be_masked_is_not_used(serve: Serve) -> None:
+    api = serve(ok())
+    with fails(TokenError) as caught:
+        session_to(api, auth=credentials(serve(grant(), grant()), on_token=_break)).request("GET", "sources")
+    assert "on_token failed with RuntimeError" in caught.text
+    assert caught.error.transient
+    assert api.connections == 0
+
+
+@pytest.mark.parametrize("application", [False, True])
+def test_waiting_for_another_calls_renewal_ends_with_the_own_time(serve: Serve, application: bool) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def stall() -> str:
+        begun.set()
+        go_on.wait(20)
+        return NEW_TOKEN
+
+    def hang(_: Request) -> Step:
+        return grant(stall())
+
+    auth = credentials(serve(handler=hang)) if application else DeveloperToken(TOKEN, stall)
+    server = serve(handler=_accepts(NEW_TOKEN))
+    first = threading.Thread(target=lambda: session_to(server, auth=auth).request("GET", "sources"))
+    first.start()
+    assert begun.wait(10)
+    started = time.monotonic()
+    try:
+        with fails(TokenError) as caught:
+            session_to(server, auth=auth, retry=RetryPolicy(max_seconds=0.3)).request("GET", "sources")
+        assert time.monotonic() - started < 2
+    finally:
+        go_on.set()
+        first.join()
+    assert "no token in time" in caught.text
+    assert caught.error.transient
+    # Without end, too: a lock's own limit is below what a policy may say.
+    assert session_to(server, auth=auth, retry=RetryPolicy(max_seconds=1e300)).request("GET", "sources")
 
 
 def test_a_reloaded_token_that_is_refused_too_is_not_reloaded_again(serve: Serve) -> None:
@@ -293,6 +374,15 @@ def now(monkeypatch: pytest.MonkeyPatch) -> _Time:
         (60, 25, 35),  # a short life is renewed at its half
         (None, 230, 245),  # RFC 6749 lets it be left out
         ("soon", 230, 245),
+        ("nan", 230, 245),
+        (float("inf"), 230, 245),
+        ("-Infinity", 230, 245),
+        (10**400, 230, 245),
+        ("1" * 400, 230, 245),
+        (True, 230, 245),
+        ([3600], 230, 245),
+        (1e300, 86_000, 86_345),  # a day at most
+        (10**300, 86_000, 86_345),
     ],
 )
 def test_a_token_is_renewed_ahead_of_its_expiry(
@@ -311,7 +401,7 @@ def test_a_token_is_renewed_ahead_of_its_expiry(
     assert api.requests[2].headers["Authorization"] == f"Bearer {SECOND_ACCESS_TOKEN}"
 
 
-@pytest.mark.parametrize("expires_in", [0, -5, "nan"])
+@pytest.mark.parametrize("expires_in", [0, -5, "-5", -1e300])
 def test_a_token_without_life_is_fetched_for_each_call_and_no_more(serve: Serve, expires_in: object) -> None:
     identity, api = serve(grant(expires_in=expires_in), grant(expires_in=expires_in)), serve(ok(), ok())
     session = session_to(api, auth=credentials(identity))
@@ -332,6 +422,79 @@ def test_an_identity_server_that_is_down_while_the_token_still_lives_does_no_har
         session.request("GET", "sources")
     assert caught.error.transient is True
     assert caught.error.status == 503
+
+
+# How an identity server fails that is asked while the present token is still valid.
+FAILURES: dict[str, Callable[[], Step]] = {
+    "a page": lambda: html(200, "<p>maintenance</p>"),
+    "a refusal": lambda: Answer(401, b'{"error": "invalid_client"}'),
+    "no token": lambda: Answer(200, b"{}"),
+    "busy": lambda: error(503, headers={"Retry-After": "3600"}),
+    "a reset": lambda: RESET,
+    "nothing": lambda: STALL,
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_token_that_is_valid_for_ten_seconds_more_is_used_when_its_renewal_fails(
+    serve: Serve, now: _Time, failure: str
+) -> None:
+    answers = iter([grant()])
+    identity = serve(handler=lambda _: next(answers, None) or FAILURES[failure]())
+    auth = credentials(identity)
+    session_to(serve(ok()), auth=auth).request("GET", "sources")
+    now.now += 3590
+    started = time.monotonic()
+    api = serve(ok(), ok())
+    session = session_to(api, auth=auth, retry=RetryPolicy(max_seconds=4))
+    session.request("GET", "sources")
+    session.request("GET", "sources")
+    # A quarter of the call's time, for the first call alone: the second one does not ask again.
+    assert time.monotonic() - started < 2
+    assert len(identity.requests) == 2
+    assert [request.headers["Authorization"] for request in api.requests] == [f"Bearer {ACCESS_TOKEN}"] * 2
+
+
+def test_a_failed_renewal_is_tried_again_after_a_pause_and_at_the_end_of_the_token(serve: Serve, now: _Time) -> None:
+    answers = iter([grant(), html(502), html(502), grant(SECOND_ACCESS_TOKEN)])
+    identity, api = serve(handler=lambda _: next(answers)), serve(*[ok()] * 5)
+    session = session_to(api, auth=credentials(identity))
+    session.request("GET", "sources")
+    asked = []
+    for seconds in (3580, 9, 2, 9.5):
+        now.now += seconds
+        session.request("GET", "sources")
+        asked.append(len(identity.requests))
+    assert asked == [2, 2, 3, 4]
+    assert api.requests[-1].headers["Authorization"] == f"Bearer {SECOND_ACCESS_TOKEN}"
+
+
+def test_one_thread_renews_early_while_the_others_use_the_present_token(serve: Serve, now: _Time) -> None:
+    go_on = threading.Event()
+    answers = iter([grant()])
+
+    def identify(_: Request) -> Step:
+        first = next(answers, None)
+        if first is None:
+            go_on.wait(2)
+        return first or grant(SECOND_ACCESS_TOKEN)
+
+    identity, api = serve(handler=identify), serve(handler=_accepts(ACCESS_TOKEN, SECOND_ACCESS_TOKEN))
+    session = session_to(api, auth=credentials(identity), retry=RetryPolicy())
+    session.request("GET", "sources")
+    now.now += 3550
+    renewing = threading.Thread(target=lambda: session.request("GET", "sources"))
+    renewing.start()
+    while len(identity.requests) < 2:
+        time.sleep(0.01)
+    started = time.monotonic()
+    _in_threads(8, lambda: session.request("GET", "sources"))
+    assert time.monotonic() - started < 1.5
+    go_on.set()
+    renewing.join()
+    assert len(identity.requests) == 2
+    tokens = [request.headers["Authorization"] for request in api.requests]
+    assert tokens == [f"Bearer {ACCESS_TOKEN}"] * 9 + [f"Bearer {SECOND_ACCESS_TOKEN}"]
 
 
 def test_a_token_that_the_api_refuses_is_renewed_and_the_call_replayed_once(serve: Serve) -> None:
@@ -440,6 +603,20 @@ def test_an_identity_server_that_is_not_there_is_a_transport_error(serve: Serve)
     assert "identity server" in caught.text
     assert "refused" in caught.text.lower()
     assert api.connections == 0
+
+
+@pytest.mark.parametrize("secret", ["", None, "x\ud800"])
+def test_an_app_secret_that_cannot_be_sent_is_refused(secret: Any) -> None:
+    with fails(ConfigurationError) as caught:
+        ClientCredentials("https://id.example/token", "app", secret)
+    assert caught.text.startswith("App Secret: ")
+
+
+def test_an_oauth_error_that_is_no_text_is_left_out(serve: Serve) -> None:
+    deep = b'{"error": ' + b"[" * 900 + b"]" * 900 + b"}"
+    with fails(TokenError) as caught:
+        session_to(serve(), auth=credentials(serve(Answer(400, deep)))).request("GET", "sources")
+    assert "400 Bad Request: no error code" in caught.text
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def _knows(owner: str) -> Callable[[Request], Step]:
     def answer(request: Request) -> Step:
         if request.target.endswith("statistics"):
             return ok(statistics={"num_comments": 1})
-        return ok(source=source(owner=owner, created_at="2999-01-01T00:00:00Z"), sources=[])
+        return ok(source=source(owner=owner, name="x", created_at="2999-01-01T00:00:00Z"), sources=[])
 
     return answer
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,11 +26,12 @@ from airflow_provider_cm.api import (
     ProtocolError,
     RateLimitedError,
     RequestRecord,
+    RetryPolicy,
     ServerError,
     TransportError,
     Wait,
 )
-from tests.unit.api.server import RESET, Answer, Request, Step, error, html, ok
+from tests.unit.api.server import RESET, STALL, Answer, Request, Step, error, html, ok
 from tests.unit.api.support import PROXY_PASSWORD, TOKEN, Clock, assert_no_secret, fails, session_to, source, sources_of
 
 if TYPE_CHECKING:
@@ -279,7 +282,7 @@ def test_an_observer_is_told_of_each_call_with_its_route(serve: Serve) -> None:
     timing = {"Server-Timing": 'edge;dur=3.5, total;desc="all of it";dur=38.2'}
     server = serve(
         ok(timing, sources=[]),
-        ok(timing, source=source()),
+        ok(timing, source=source(name="inbox")),
         ok(timing, statistics={}),
         ok(timing, source=source()),
         error(404),
@@ -412,6 +415,29 @@ def test_a_closed_session_connects_anew(serve: Serve) -> None:
     session.close()
     session.request("GET", "sources")
     assert server.connections == 2
+
+
+def test_closing_reaches_the_connections_of_other_threads(serve: Serve) -> None:
+    server = serve(ok(), ok())
+    session = session_to(server)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(session.request, "GET", "sources").result()
+        session.close()
+        other.submit(session.request, "GET", "sources").result()
+    assert server.connections == 2
+
+
+def test_a_session_with_less_time_shares_its_connections(serve: Serve) -> None:
+    server = serve(ok(), STALL)
+    session = session_to(server, retry=RetryPolicy(max_attempts=1))
+    session.request("GET", "sources")
+    started = time.monotonic()
+    with pytest.raises(TransportError, match="in time"):
+        session.within(0.2).request("GET", "sources")
+    assert time.monotonic() - started < 2
+    assert server.connections == 1
+    assert session.retry.max_seconds > 100
+    assert session.within(10**6).retry.max_seconds == session.retry.max_seconds
 
 
 def test_a_session_shows_where_it_goes_and_nothing_else() -> None:

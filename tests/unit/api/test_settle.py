@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +15,12 @@ from airflow_provider_cm.api import (
     ConflictError,
     NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     RateLimitedError,
     RequestRecord,
     SourcesApi,
 )
+from airflow_provider_cm.api.settle import LAG
 from tests.unit.api.server import CLOSE, RESET, RESET_UNREAD, Answer, Request, Server, Step, error, html, ok
 from tests.unit.api.support import Clock, fails, source, sources_of
 
@@ -49,14 +52,16 @@ class Fake:
 
     def existing(self, seconds_ago: float = 86400, **fields: Any) -> Fake:
         created = (self.clock.wall() - timedelta(seconds=seconds_ago)).isoformat()
-        self.there = source(id="0123456789abcdef", created_at=created, **fields)
+        self.there = source(id="0123456789abcdef", **{"created_at": created, "updated_at": created, **fields})
         return self
 
     def __call__(self, request: Request) -> Step:
         if request.method == "GET":
             wrong = self.read_trouble.pop(0) if self.read_trouble else None
             hidden = self.hidden_by_id if "id:" in request.target else self.hidden
-            return wrong or self._show(hidden)
+            return wrong or (
+                self._show(hidden) if "/example" in request.target or hidden is self.hidden_by_id else self._list()
+            )
         acts, step = (self.trouble.pop(0) if self.trouble else None) or (True, None)
         answer = self._write(request) if acts else error(500)
         return step or answer
@@ -67,9 +72,13 @@ class Fake:
         shown = {key: value for key, value in self.there.items() if key not in hidden}
         return ok(self.clock.date(), source=shown)
 
+    def _list(self) -> Answer:
+        return ok(self.clock.date(), sources=[self.there] if self.there else [])
+
     def _write(self, request: Request) -> Answer:
         if request.method == "PUT" and self.there is None:
-            self.there = source(id=ID, created_at=self.clock.wall().isoformat(), title="", description="")
+            now = self.clock.wall().isoformat()
+            self.there = source(id=ID, created_at=now, updated_at=now, title="", description="")
         elif request.method == "PUT" and self.duplicate != 200:
             return error(self.duplicate, "it exists", self.clock.date())
         if self.there is None:
@@ -78,6 +87,8 @@ class Fake:
         if request.method == "DELETE":
             self.there = None
             return ok(self.clock.date())
+        if self.acted > 1 or self.there["id"] != ID:
+            self.there["updated_at"] = self.clock.wall().isoformat()
         self.there.update(request.json()["source"])
         return ok(self.clock.date(), source=self.there)
 
@@ -142,17 +153,28 @@ def test_a_lost_create_that_finds_other_values_is_a_conflict_that_lists_them(ser
     assert caught.error.differences == {"title": ("theirs", "mine"), "language": ("en", "Multilingual")}
     assert "title is 'theirs', not 'mine'" in caught.text
     assert "0123456789abcdef" in caught.text
-    assert server.methods == ["PUT", "GET"]
+    assert server.methods == ["PUT", "GET", "GET"]
+    assert fake.clock.slept[-1] == LAG
 
 
 def test_a_lost_create_does_not_claim_a_source_that_was_there_before(serve: Serve) -> None:
+    """Nobody has changed it since, so that only the answer's ``Date`` says so, which may be another machine's clock."""
     fake = Fake(Clock(), (False, RESET)).existing(30, title="T")
     server, api = start(serve, fake)
-    with fails(ConflictError) as caught:
+    with fails(OutcomeUnknownError) as caught:
         api.create("acme", "example", title="T")
     assert "existed since 2026-11-22T11:59:30" in caught.text
-    assert caught.error.differences == {}
     assert server.methods == ["PUT", "GET"]
+
+
+def test_a_source_that_a_look_did_not_find_was_not_there_before(serve: Serve) -> None:
+    """Whatever the clock of the gateway says: it is an hour ahead."""
+    clock = Clock()
+    ahead = {"Date": format_datetime(clock.wall() + timedelta(hours=1), usegmt=True)}
+    now = clock.wall().isoformat()
+    there = ok(ahead, source=source(created_at=now, updated_at=now))
+    server = serve(RESET, error(404, headers=ahead), error(409, headers=ahead), there)
+    assert sources_of(server, retry=clock.policy()).create("acme", "example").confirmed is True
 
 
 def test_before_is_judged_by_the_first_attempt_not_by_the_last(serve: Serve) -> None:
@@ -201,7 +223,7 @@ def test_a_repeated_create_that_meets_a_rivals_source_is_a_conflict(serve: Serve
     with fails(ConflictError) as caught:
         api.create("acme", "example", title="mine")
     assert caught.error.differences == {"title": ("theirs", "mine")}
-    assert server.methods == ["PUT", "GET", "PUT", "GET"]
+    assert server.methods == ["PUT", "GET", "PUT", "GET", "GET"]
 
 
 def test_a_repeated_create_that_is_refused_for_its_values_says_so(serve: Serve) -> None:
@@ -210,7 +232,7 @@ def test_a_repeated_create_that_is_refused_for_its_values_says_so(serve: Serve) 
     with fails(BadRequestError) as caught:
         api.create("acme", "example", language="xx")
     assert "language: no such" in caught.text
-    assert server.methods == ["PUT", "GET", "PUT", "GET"]
+    assert server.methods == ["PUT", "GET", "PUT", "GET", "GET"]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +291,7 @@ def test_an_absent_bucket_is_no_bucket_and_not_unknown(serve: Serve) -> None:
     with fails(ConflictError) as caught:
         api.create("acme", "example", bucket_id="1f2e3d4c5b6a7980")
     assert caught.error.differences == {"bucket_id": (None, "1f2e3d4c5b6a7980")}
-    assert server.methods == ["PUT", "GET"]
+    assert server.methods == ["PUT", "GET", "GET"]
 
 
 @pytest.mark.parametrize("id_read", [html(200), ok(), ok(source={"id": 1}), error(404)])
@@ -333,7 +355,7 @@ def test_an_update_of_a_source_that_vanished_is_missing(serve: Serve) -> None:
     server, api = start(serve, fake)
     with fails(NotFoundError):
         api.update("acme", "example", title="new")
-    assert server.methods == ["POST", "GET"]
+    assert server.methods == ["POST", "GET", "GET"]
 
 
 def test_an_update_whose_field_is_never_shown_ends_as_unknown_unless_an_answer_arrives(serve: Serve) -> None:
@@ -355,8 +377,8 @@ def test_an_update_whose_field_is_never_shown_ends_as_unknown_unless_an_answer_a
 def test_a_delete_that_was_carried_out_before_the_cut_is_found_gone(serve: Serve, step: Step) -> None:
     fake = Fake(Clock(), (True, step)).existing()
     server, api = start(serve, fake)
-    assert api.delete("0123456789abcdef") is False
-    assert server.methods == ["DELETE", "GET"]
+    assert api.delete("0123456789abcdef", project="acme") is False
+    assert server.log[1:] == ["GET /api/v1/sources/id:0123456789abcdef", "GET /api/v1/sources/acme"]
 
 
 def test_a_delete_that_was_cut_before_it_acted_is_repeated_after_a_look(serve: Serve) -> None:
@@ -369,15 +391,192 @@ def test_a_delete_that_was_cut_before_it_acted_is_repeated_after_a_look(serve: S
 
 def test_a_repeated_delete_that_meets_404_is_done(serve: Serve) -> None:
     """The first DELETE arrives after the look."""
-    server = serve(RESET, ok(source=source()), error(404), error(404))
+    server = serve(RESET, ok(source=source()), error(404), error(404), ok(sources=[]))
     assert sources_of(server).delete(ID) is False
-    assert server.methods == ["DELETE", "GET", "DELETE", "GET"]
+    assert server.methods == ["DELETE", "GET", "DELETE", "GET", "GET"]
 
 
-def test_a_first_404_of_a_delete_is_what_it_says(serve: Serve) -> None:
-    server = serve(error(404))
-    with fails(NotFoundError):
+@pytest.mark.parametrize("project", [None, "acme"])
+@pytest.mark.parametrize("listing", [ok(sources=[source(id="1" * 16)]), error(404)])
+def test_a_first_404_of_a_delete_is_believed_when_the_source_is_nowhere(
+    serve: Serve, project: str | None, listing: Answer
+) -> None:
+    clock = Clock()
+    server = serve(error(404, "no such source"), error(404), listing)
+    with fails(NotFoundError) as caught:
+        sources_of(server, retry=clock.policy()).delete(ID, project=project)
+    assert "no such source" in caught.text
+    assert server.log[1:] == [f"GET /api/v1/sources/id:{ID}", f"GET /api/v1/sources{'/acme' if project else ''}"]
+    assert clock.slept == [LAG]
+
+
+@pytest.mark.parametrize(
+    "looks", [[ok(source=source())], [error(404), ok(sources=[source(id="1" * 16), source(id=ID.upper())])]]
+)
+def test_a_404_of_a_delete_is_a_refusal_when_the_source_is_still_there(serve: Serve, looks: list[Answer]) -> None:
+    server = serve(error(404, "no such source"), *looks)
+    with fails(PermissionDeniedError) as caught:
         sources_of(server).delete(ID)
+    assert (caught.error.status, caught.error.api_message, caught.error.attempts) == (404, "no such source", 1)
+    assert "is still there" in caught.text
+    assert "'Sources admin'" in caught.text
+    assert caught.error.transient is False
+
+
+@pytest.mark.parametrize("looks", [[error(403)], [html(200)], [error(404), error(403)], [error(404), ok(sources=[{}])]])
+def test_a_404_of_a_delete_that_nothing_confirms_is_unknown(serve: Serve, looks: list[Answer]) -> None:
+    server = serve(error(404), *looks)
+    with fails(OutcomeUnknownError) as caught:
+        sources_of(server).delete(ID)
+    assert "whether it is gone could not be read" in caught.text
+
+
+def test_a_lost_delete_whose_source_is_only_missing_from_the_first_look_is_repeated(serve: Serve) -> None:
+    """The server hides the source from reads by id, or a replica lags."""
+    server = serve(RESET, error(404), ok(sources=[source()]), ok())
+    assert sources_of(server).delete(ID, project="acme") is True
+    assert server.methods == ["DELETE", "GET", "GET", "DELETE"]
+
+
+def test_a_lost_delete_that_is_then_refused_behind_404_is_a_refusal(serve: Serve) -> None:
+    fake = Fake(Clock(), (False, RESET), *[(False, error(404))] * 9).existing()
+    _, api = start(serve, fake)
+    with fails(PermissionDeniedError) as caught:
+        api.delete("0123456789abcdef")
+    assert caught.error.attempts == 2
+
+
+# --- replicas that lag
+
+
+def test_a_refusal_because_of_ones_own_source_that_a_replica_does_not_show_yet_is_a_success(serve: Serve) -> None:
+    fake = Fake(Clock(), (True, RESET))
+    fake.read_trouble = [error(404, "not yet", fake.clock.date())] * 2
+    server, api = start(serve, fake)
+    assert api.create("acme", "example", title="T").confirmed is True
+    assert server.methods == ["PUT", "GET", "PUT", "GET", "GET"]
+    assert fake.clock.slept[-1] == LAG
+
+
+def test_an_old_state_of_a_replica_is_no_conflict(serve: Serve) -> None:
+    fake = Fake(Clock(), (True, RESET))
+    fake.read_trouble = [ok(source=source(title="of one that was deleted"))]
+    server, api = start(serve, fake)
+    assert api.create("acme", "example", title="T").confirmed is True
+    assert server.methods == ["PUT", "GET", "GET"]
+
+
+def test_a_lost_update_whose_source_a_replica_does_not_show_yet_is_a_success(serve: Serve) -> None:
+    fake = Fake(Clock(), (True, RESET)).existing()
+    fake.read_trouble = [error(404)]
+    server, api = start(serve, fake)
+    assert api.update("acme", "example", title="T").confirmed is True
+    assert server.methods == ["POST", "GET", "GET"]
+
+
+def test_the_wait_for_a_second_look_fits_into_the_time_of_the_call(serve: Serve) -> None:
+    clock = Clock()
+    server = serve(error(404), error(404), ok(sources=[]))
+    with fails(NotFoundError):
+        sources_of(server, retry=clock.policy(max_seconds=1)).delete(ID)
+    assert clock.slept == [0.5]
+
+
+def test_without_a_doubt_there_is_one_request(serve: Serve) -> None:
+    fake = Fake(Clock())
+    server, api = start(serve, fake)
+    api.create("acme", "example", title="T")
+    api.update("acme", "example", title="U")
+    assert api.delete(ID) is True
+    assert server.methods == ["PUT", "POST", "DELETE"]
+    assert fake.clock.slept == []
+
+
+# --- clocks
+
+
+SKEWS = [-3600, -3, -1, 0, 1, 3, 30, 3600, 86400 * 400]
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("put_takes", [0, 5])
+def test_a_create_succeeds_whatever_the_gateways_clock_says(serve: Serve, skew: int, put_takes: float) -> None:
+    clock = Clock()
+    gateway = {"Date": format_datetime(clock.wall() + timedelta(seconds=skew), usegmt=True)}
+
+    def handler(request: Request) -> Step:
+        made = clock.wall().isoformat()
+        clock.now += put_takes
+        return ok(gateway, source=source(created_at=made, updated_at=clock.wall().isoformat()))
+
+    server = serve(handler=handler)
+    assert sources_of(server, retry=clock.policy()).create("acme", "example").confirmed is False
+    assert server.methods == ["PUT"]
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_a_create_whose_response_was_lost_is_never_called_somebody_elses(serve: Serve, skew: int) -> None:
+    """A gateway's clock that is far ahead leaves a doubt, and no more."""
+    clock = Clock()
+    gateway = {"Date": format_datetime(clock.wall() + timedelta(seconds=skew), usegmt=True)}
+    now = clock.wall().isoformat()
+    api = sources_of(serve(RESET, ok(gateway, source=source(created_at=now, updated_at=now))), retry=clock.policy())
+    if skew <= 10:
+        assert api.create("acme", "example").confirmed is True
+    else:
+        with fails(OutcomeUnknownError) as caught:
+            api.create("acme", "example")
+        assert "if the clocks of gateway and application agree" in caught.text
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 0001 00:00:00 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Sun, 22 Nov 2026 00:43:00 +99999999999999999999",
+        "Sun, 22 Nov 99999999999999999999 00:43:00 GMT",
+        "soon",
+        "",
+    ],
+)
+@pytest.mark.parametrize("first", [RESET, None])
+def test_absurd_dates_harm_no_write(serve: Serve, date: str, first: Step | None) -> None:
+    clock = Clock()
+    now = clock.wall().isoformat()
+    answer = ok({"Date": date, "Retry-After": date}, source=source(created_at=now, updated_at=now))
+    api = sources_of(serve(*filter(None, [first]), answer), retry=clock.policy())
+    try:
+        api.create("acme", "example")
+    except OutcomeUnknownError:
+        assert first is not None
+        assert date.endswith("GMT")
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026", None])
+@pytest.mark.parametrize("first", [RESET, None])
+def test_absurd_timestamps_harm_no_write(serve: Serve, created: str | None, first: Step | None) -> None:
+    clock = Clock()
+    answer = ok(clock.date(), source=source(created_at=created, updated_at=created))
+    api = sources_of(serve(*filter(None, [first]), answer), retry=clock.policy())
+    api.create("acme", "example")
+
+
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_source_that_was_there_before_is_known_by_the_applications_clock_alone(
+    serve: Serve, skew: int, lost: bool
+) -> None:
+    clock = Clock()
+    gateway = {"Date": format_datetime(clock.wall() + timedelta(seconds=skew), usegmt=True)}
+    created = (clock.wall() - timedelta(seconds=60)).isoformat()
+    answer = ok(gateway, source=source(created_at=created, updated_at=clock.wall().isoformat()))
+    server = serve(*[RESET] * lost, *[answer] * (1 + lost))
+    with fails(ConflictError) as caught:
+        sources_of(server, retry=clock.policy()).create("acme", "example")
+    assert "2026-11-22T11:59:00" in caught.text
 
 
 # --- what can't be settled
@@ -386,7 +585,7 @@ def test_a_first_404_of_a_delete_is_what_it_says(serve: Serve) -> None:
 WRITES: dict[str, Callable[[SourcesApi], object]] = {
     "create": lambda api: api.create("acme", "example", title="T"),
     "update": lambda api: api.update("acme", "example", title="T"),
-    "delete": lambda api: api.delete(ID),
+    "delete": lambda api: api.delete("0123456789abcdef"),
 }
 
 
@@ -474,4 +673,5 @@ def test_a_look_that_fails_for_a_moment_is_repeated(serve: Serve, write: Callabl
     fake.read_trouble = [error(503), RESET]
     server, api = start(serve, fake)
     write(api)
-    assert server.methods[1:] == ["GET", "GET", "GET"]
+    confirmed = ["GET"] * (write is WRITES["delete"])
+    assert server.methods[1:] == ["GET", "GET", "GET", *confirmed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import ssl
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -201,6 +202,19 @@ def test_the_time_is_kept_under_tls_too(serve: Serve, authority: trustme.CA, bun
     with fails(TransportError):
         session_to(server, verify=bundle, retry=RetryPolicy(max_seconds=0.15)).request("GET", "sources")
     assert time.monotonic() - began < SOON
+
+
+@pytest.mark.parametrize("more", [b"x", b"x" * 20_000, b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"ok"}'])
+def test_what_comes_after_a_response_is_not_the_next_one_under_tls_either(
+    serve: Serve, authority: trustme.CA, bundle: str, more: bytes
+) -> None:
+    answer = ok(source=source())
+    # As long as the buffer of a reader, so that the rest stays with TLS.
+    server = serve(replace(answer, body=answer.body.ljust(8192), after=more), ok(source=source()), tls=_tls(authority))
+    api = sources_of(server, verify=bundle)
+    for _ in range(2):
+        assert api.get("acme", "example").name == "example"
+    assert server.connections == 2
 
 
 def test_a_server_that_never_begins_tls_is_given_up(serve: Serve) -> None:

@@ -20,6 +20,7 @@ from airflow_provider_cm.api import (
     NotFoundError,
     PermissionDeniedError,
     Source,
+    TokenError,
     TransportError,
 )
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
@@ -298,6 +299,39 @@ def test_the_test_button_says_what_none_visible_may_mean(connect: Connect) -> No
     assert "'View sources'" in message
 
 
+def test_the_test_button_asks_once(connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent) -> None:
+    connect(extra={"max_attempts": 7})
+    comms_mining_emulator.faults.add("503", "*", times=9)
+    hook = CommsMiningHook()
+    working, message = hook.test_connection()
+    assert not working
+    assert sent() == ["GET sources"]
+    assert message.startswith("connection 'comms_mining_default': GET sources: 503")
+    assert hook.get_conn().retry.max_attempts == 7
+
+
+@pytest.mark.parametrize("bad", [{"host": None}, {"password": "wrong"}, {"password": "a b"}])
+@pytest.mark.parametrize(
+    ("conn_id", "name"),
+    [
+        ("comms_mining_prod", "connection 'comms_mining_prod': "),
+        ("cm-prod", "connection 'cm-prod': "),
+        ("commsdev", "connection 'commsdev': "),
+        ("x7GkQ2pL", "this connection: "),  # as Airflow's API server makes one up for the button
+        ("abcDefgh", "this connection: "),
+        ("84620193", "this connection: "),
+    ],
+)
+def test_the_test_button_names_the_connection_and_no_made_up_id(
+    connect: Connect, conn_id: str, name: str, bad: dict[str, Any]
+) -> None:
+    connect(conn_id=conn_id, **bad)
+    working, message = CommsMiningHook(conn_id).test_connection()
+    assert not working
+    assert message.startswith(name)
+    assert message.count(conn_id) == name.count(conn_id)
+
+
 def test_the_test_button_says_that_the_token_is_bad(connect: Connect) -> None:
     connect(password="wrong-token-Zq8Xv")
     working, message = CommsMiningHook().test_connection()
@@ -462,6 +496,72 @@ def test_a_developer_token_that_is_still_the_old_one_is_not_tried_again(
     with pytest.raises(AuthenticationError):
         hook.sources.list()
     assert sent() == ["GET sources"]
+
+
+ELSEWHERE: list[tuple[str, dict[str, Any]]] = [
+    ("host", {"host": "https://cm.example/acme/dev/reinfer_"}),
+    ("host", {"host": "https://cm.example/acme/dev/reinfer_", "login": "", "extra": {"max_attempts": 1}}),
+    ("login", {"login": "an-app", "extra": {"identity_url": "https://id.example/token"}}),
+    ("verify", {"extra": {"verify": False}}),
+    ("proxy", {"extra": {"proxy": "http://127.0.0.1:9"}}),
+    ("client_cert", {"extra": {"client_cert": __file__}}),
+    ("allow_http", {"extra": {"allow_http": True}}),
+    ("guards", {"extra": {"read_only": True}}),
+    ("guards", {"extra": {"allow_delete": False}}),
+    ("guards", {"extra": {"allowed_projects": "acme-*"}}),
+]
+
+
+@pytest.mark.parametrize(("field", "fields"), ELSEWHERE, ids=[f"{field}-{fields}" for field, fields in ELSEWHERE])
+def test_a_token_meant_for_another_place_is_not_sent_to_the_former_one(
+    connect: Connect, comms_mining_emulator: EmulatorServer, sent: Sent, field: str, fields: dict[str, Any]
+) -> None:
+    connect()
+    hook = CommsMiningHook()
+    hook.get_conn()
+    comms_mining_emulator.replace_token("emulator-admin", NEW_TOKEN)
+    connect(**{"password": NEW_TOKEN, **fields})
+    for _ in range(2):
+        with pytest.raises(AuthenticationError) as info:
+            hook.sources.list()
+        (request,) = comms_mining_emulator.requests
+        assert request.headers["authorization"] == "Bearer emulator-admin"
+        assert sent() == ["GET sources"]
+    message = str(info.value)
+    assert message.startswith("GET sources: 401 Unauthorized: ")
+    assert f"{field} changed" in message or f"{field}, " in message
+    assert "connection 'comms_mining_default' now leads elsewhere" in message
+    assert "Start the task again" in message
+    assert NEW_TOKEN not in message
+    assert (info.value.status, info.value.transient) == (401, False)
+
+
+@pytest.mark.parametrize("extra", [{"max_attempts": 2}, {"read_timeout": 5}, {"ui_url": "https://ui.example"}])
+def test_a_token_replaced_along_with_a_setting_that_does_not_bind_it_is_picked_up(
+    connect: Connect, comms_mining_emulator: EmulatorServer, extra: dict[str, Any]
+) -> None:
+    connect()
+    hook = CommsMiningHook()
+    hook.get_conn()
+    comms_mining_emulator.replace_token("emulator-admin", NEW_TOKEN)
+    connect(extra=extra)
+    assert hook.sources.list() == []
+
+
+def test_a_connection_that_is_gone_or_broken_after_a_401_is_a_typed_error(
+    connect: Connect, comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect()
+    hook = CommsMiningHook()
+    hook.get_conn()
+    comms_mining_emulator.replace_token("emulator-admin", NEW_TOKEN)
+    connect(host="")
+    with pytest.raises(ConfigurationError, match="host: it is empty"):
+        hook.sources.list()
+    monkeypatch.delenv("AIRFLOW_CONN_COMMS_MINING_DEFAULT")
+    with pytest.raises(TokenError, match=r"could not be read again .*\(AirflowNotFoundException\)") as info:
+        hook.sources.list()
+    assert info.value.transient
 
 
 def test_a_minted_token_that_is_revoked_is_replaced(

@@ -197,7 +197,7 @@ BAD: list[tuple[dict[str, Any], object, list[str]]] = [
         {"organization": "a", "tenant": "b"},
         ["organization and tenant: they contradict the path in the host"],
     ),
-    ({}, {"organization": 7, "tenant": "b"}, ["organization: 7 is not an id"]),
+    ({}, {"organization": True, "tenant": "b"}, ["organization: True is not an id"]),
     ({"host": "cloud.uipath.com"}, {"organization": "..", "tenant": "b"}, ["host: ", "'..' part in its path"]),
     ({"host": "https://cloud.uipath.com"}, None, ["host: ", "does not name the tenant", "`organization` and `tenant`"]),
     ({"host": "http://cm.corp/a/b/reinfer_"}, None, ["host: ", "plain http", "use https", "allow_http"]),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 
+from airflow_provider_cm.api.values import NOT_GIVEN
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.operators.rollout import (
     ApplySourcesOperator,
@@ -35,16 +38,26 @@ DEV = {"project": "acme-dev"}
 class Task:
     """What an operator uses of a task instance: a place for XComs."""
 
-    def __init__(self) -> None:
+    def __init__(self, try_number: int = 1) -> None:
         self.pushed: dict[str, Any] = {}
+        self.try_number = try_number
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = json.loads(json.dumps(value))
 
 
-def run(operator: Any, task: Task | None = None) -> Any:
+class Store(dict[str, Any]):
+    """A task's state store, as Airflow 3.3 has it: it survives a try."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
+def run(operator: Any, task: Task | None = None, store: Store | None = None) -> Any:
     """Render and execute, as a worker does."""
     context = {"ti": task or Task(), "params": {"name": "acme-dev"}}
+    if store is not None:
+        context["task_state_store"] = store
     operator.render_template_fields(context)
     return json.loads(json.dumps(operator.execute(context)))
 
@@ -83,18 +96,24 @@ def test_a_manifest_can_be_text_a_dict_or_a_file_beside_the_dag(connect: Connect
     connect()
     text = json.dumps(MANIFEST)
     (tmp_path / "acme.yaml").write_text(text)
-    absolute = plan(manifest=None, manifest_file=str(tmp_path / "acme.yaml"))
-    assert run(plan()) == run(plan(manifest=text)) == run(absolute)
+    absolute = plan(manifest=NOT_GIVEN, manifest_file=str(tmp_path / "acme.yaml"))
+    as_path = plan(manifest=NOT_GIVEN, manifest_file=tmp_path / "acme.yaml")
+    assert run(plan()) == run(plan(manifest=text)) == run(absolute) == run(as_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"manifest": None}, "manifest_file, manifest: give one of the two"),
+        ({"manifest": NOT_GIVEN}, "manifest_file, manifest: give one of the two"),
+        ({"manifest": None}, "manifest: it was given, but there is no value"),
         ({"manifest_file": "x.yaml"}, "manifest_file, manifest: give one of the two"),
-        ({"manifest": None, "manifest_file": "/nowhere/x.yaml"}, "manifest_file: x.yaml cannot be read"),
+        ({"manifest": NOT_GIVEN, "manifest_file": "/nowhere/x.yaml"}, "manifest_file: x.yaml cannot be read"),
         ({"prune": "maybe"}, "prune: 'maybe' is neither true nor false"),
         ({"max_deletes": "some"}, "max_deletes: 'some' is not a whole number"),
+        ({"max_deletes": None}, "max_deletes: it was given, but there is no value"),
+        ({"variables": None}, "variables: it was given, but there is no value"),
+        ({"variables": {"project": "None"}}, r"variables\['project'\]: 'None' is what a template renders"),
+        ({"variables": {"project": None}}, r"variables\['project'\]: it was given, but there is no value"),
         ({"variables": {}}, "project"),
         ({"manifest": MANIFEST | {"sauces": []}}, "sauces"),
     ],
@@ -150,6 +169,49 @@ def test_only_the_approved_plan_is_applied(connect: Connect, sent: Callable[[], 
     run(ApplySourcesOperator(task_id="apply", plan=made, approved_digest=task.pushed["digest"]))
 
 
+@pytest.mark.parametrize(
+    ("approved", "says"),
+    [
+        (None, "it was given, but there is no value"),
+        ("None", "it is what a template renders|is what a template renders where there is no value"),
+        ("", "it is empty"),
+        ("{{ none }}", "there is no value|is what a template renders"),
+        ({"chosen_options": ["Approve"]}, "is not text"),
+        ("Approve", "is not the digest of a plan"),
+        ("sha256:0c5e", "is not the digest of a plan"),
+    ],
+)
+def test_no_digest_is_no_approval(connect: Connect, sent: Callable[[], list[str]], approved: Any, says: str) -> None:
+    connect()
+    made = run(plan())
+    sent()
+    with pytest.raises(CommsMiningFailure, match=f"approved_digest: .*({says})"):
+        run(ApplySourcesOperator(task_id="apply", plan=made, approved_digest=approved))
+    with DAG("d", schedule=None, render_template_as_native_obj=True):
+        native = ApplySourcesOperator(task_id="apply", plan=made, approved_digest="{{ none }}")
+    with pytest.raises(CommsMiningFailure, match="approved_digest: it was given, but there is no value"):
+        run(native)
+    with pytest.raises(CommsMiningFailure, match="plan: it was given, but there is no value"):
+        run(ApplySourcesOperator(task_id="apply", plan=None))  # type: ignore[arg-type]
+    assert sent() == []
+
+
+def test_literals_that_can_never_be_right_fail_the_import(connect: Connect) -> None:
+    for wrong in (
+        {"on_drift": "upsert"},
+        {"prune": True},
+        {"max_workers": 0},
+        {"delete_nonempty": "perhaps"},
+        {"manifest_file": "x.yaml"},
+        {"comms_mining_conn_id": ""},
+    ):
+        with pytest.raises(CommsMiningFailure, match=f"{next(iter(wrong))}|max_deletes"):
+            reconcile(**wrong)
+    with pytest.raises(CommsMiningFailure, match="project: 'a b' is not allowed"):
+        ExportSourcesOperator(task_id="export", project="a b")
+    reconcile(prune="{{ params.prune }}", on_drift="{{ params.on_drift }}", max_workers="{{ 1 }}")
+
+
 def test_a_plan_for_one_tenant_is_refused_by_another(connect: Connect, sent: Callable[[], list[str]]) -> None:
     connect()
     made = run(plan())
@@ -182,6 +244,209 @@ def test_an_apply_that_may_go_better_later_is_retried(connect: Connect, comms_mi
     with pytest.raises(CommsMiningRetryable):
         run(ApplySourcesOperator(task_id="apply", plan=made), task)
     assert run(ApplySourcesOperator(task_id="apply", plan=made))["counts"].keys() <= {"done", "unchanged"}
+
+
+def test_each_action_is_logged_with_its_outcome_and_markdown_is_left(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = connect()
+    tenant.add_source("acme-dev", "support-a", title="old")
+    task = Task()
+    made = run(plan(), task)
+    tenant.update_source("acme-dev", "support-a", title="<b>rival</b>")
+    with caplog.at_level("INFO"), pytest.raises(CommsMiningFailure, match=r"^Not all was applied"):
+        run(ApplySourcesOperator(task_id="apply", plan=made), task)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "acme-dev: support-b (create): done: created" in lines
+    assert sum(line.startswith("acme-dev: support-a (update): stale: it has moved") for line in lines) == 1
+    assert not [line for line in lines if "\n" in line or "Applied" in line]
+    markdown = task.pushed["markdown"]
+    assert "- **done** `support-b` (create): created" in markdown
+    assert "- **stale** `support-a` (update): it has moved" in markdown
+    assert "<b>" not in markdown
+
+    both = Task()
+    run(reconcile(), both)
+    assert "&plus; **create**" not in both.pushed["markdown"]
+    assert "**Plan** for project" in both.pushed["markdown"]
+    assert "**Report** for project" in both.pushed["markdown"]
+    again = Task()
+    run(reconcile(), again)
+    assert "**Plan** for project" in again.pushed["markdown"]
+    assert "**Report**" not in again.pushed["markdown"]
+
+
+def test_nothing_is_said_to_be_applied_where_nothing_was(
+    connect: Connect, comms_mining_emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(extra={"max_attempts": 1})
+    made = run(plan())
+    comms_mining_emulator.faults.add(403, "PUT", times=2)
+    with pytest.raises(CommsMiningFailure, match=r"^Nothing was applied\."):
+        run(ApplySourcesOperator(task_id="apply", plan=made))
+    comms_mining_emulator.faults.add("no-answer", "PUT", times=2, when="before")
+    comms_mining_emulator.faults.add("no-answer", "GET", "*/support-*", times=9, when="before")
+    with pytest.raises(CommsMiningRetryable, match=r"^It is not known whether anything was applied\."):
+        run(ApplySourcesOperator(task_id="apply", plan=made))
+    comms_mining_emulator.faults.clear()
+    assert "Applied" not in caplog.text
+
+
+# What is left of a try
+
+
+def test_a_later_try_hands_on_what_an_earlier_one_has_written(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    """Airflow deletes the XComs of a task when its next try begins."""
+    connect(extra={"max_attempts": 1})
+    made = run(plan())
+    store, server = Store(), comms_mining_emulator
+    server.faults.add(429, "PUT", "*support-a*")
+    with pytest.raises(CommsMiningRetryable):
+        run(ApplySourcesOperator(task_id="apply", plan=made), Task(1), store)
+    for number in (2, 3):
+        server.faults.add(503, "GET")
+        refused = Task(number)
+        with pytest.raises(CommsMiningRetryable):
+            run(ApplySourcesOperator(task_id="apply", plan=made), refused, store)
+        (earlier,) = refused.pushed["return_value"]["earlier_tries"]
+        assert (earlier["try"], earlier["written"]) == (1, {"done": ["support-b"]})
+        assert earlier["plan_digest"] == made["digest"]
+    last = Task(4)
+    report = run(ApplySourcesOperator(task_id="apply", plan=made), last, store)
+    assert report["counts"] == {"done": 1, "unchanged": 1}
+    assert [each["try"] for each in report["earlier_tries"]] == [1]
+    assert [each["try"] for each in store["comms_mining_rollout"]] == [1, 4]
+
+
+def test_a_reconcile_hands_it_on_too_even_if_it_cannot_plan_again(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    connect(extra={"max_attempts": 1})
+    store = Store()
+    comms_mining_emulator.faults.add(429, "PUT", "*support-a*")
+    with pytest.raises(CommsMiningRetryable):
+        run(reconcile(), Task(1), store)
+    comms_mining_emulator.faults.add(503, "GET")
+    task = Task(2)
+    with pytest.raises(CommsMiningRetryable):
+        run(reconcile(), task, store)
+    assert task.pushed["return_value"]["earlier_tries"][0]["written"] == {"done": ["support-b"]}
+
+
+def test_a_store_that_fails_costs_no_rollout(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Store):
+        """Airflow's API server is away."""
+
+        def get(self, key: str, default: Any = None) -> Any:
+            raise ConnectionError("away")
+
+        def set(self, key: str, value: Any) -> None:
+            raise ConnectionError("away")
+
+    connect()
+    assert run(reconcile(), Task(), Broken())["report"]["counts"] == {"done": 2}
+    assert "is kept nowhere for a retry: ConnectionError" in caplog.text
+
+
+def test_a_report_is_there_before_the_first_write_and_after_an_interruption(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    """Whatever ends the task: a SIGKILL, or an exception such as that of Airflow's execution_timeout."""
+
+    class TimeOut(BaseException):
+        """Raised in the main thread, as by Airflow's timer."""
+
+    class Watched(Task):
+        """Looks what is there when something is left."""
+
+        def xcom_push(self, key: str, value: Any) -> None:
+            super().xcom_push(key, value)
+            if key == "return_value" and not self.tenant.sources():
+                assert {each["result"] for each in value["outcomes"]} == {"unknown"}
+                self.before = True
+
+    task = Watched()
+    task.tenant, task.before = connect(), False  # type: ignore[attr-defined]
+    made = run(plan())
+    store = Store()
+    seen = []
+
+    def interrupt(*_: object) -> None:
+        seen.append(1)
+        raise TimeOut
+
+    comms_mining_emulator.configure(latency_ms=150)
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.45)
+    try:
+        with pytest.raises(TimeOut):
+            run(ApplySourcesOperator(task_id="apply", plan=made, max_workers=1), task, store)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert task.before  # type: ignore[attr-defined]
+    report = task.pushed["return_value"]
+    assert report["problem"] == "the apply has not ended"
+    assert set(report["counts"]) <= {"done", "unknown"}
+    assert store["comms_mining_rollout"][0]["try"] == 1
+
+
+def test_a_killed_apply_begins_nothing_more_and_leaves_its_report(
+    connect: Connect, comms_mining_emulator: EmulatorServer
+) -> None:
+    """Airflow calls on_kill from the signal handler, in the midst of execute, and kills 5 seconds later."""
+    tenant = connect()
+    many = {"project": "acme-dev", "sources": [{"name": f"s-{number:03}"} for number in range(200)]}
+    made = run(plan(manifest=many, variables=NOT_GIVEN))
+    comms_mining_emulator.configure(latency_ms=30)
+    operator, task, store = ApplySourcesOperator(task_id="apply", plan=made, max_workers=4), Task(), Store()
+    killed_at = []
+
+    def kill(*_: object) -> None:
+        killed_at.append((time.monotonic(), len(tenant.sources())))
+        operator.on_kill()
+
+    previous = signal.signal(signal.SIGALRM, kill)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(CommsMiningRetryable, match="the task was stopped"):
+            run(operator, task, store)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    ((at, written),) = killed_at
+    assert time.monotonic() - at < 3
+    time.sleep(0.3)
+    assert len(tenant.sources()) <= written + 4
+    report = task.pushed["return_value"]
+    assert report["counts"]["done"] == len(tenant.sources())
+    assert report["counts"] == {"done": len(tenant.sources()), "skipped": 200 - len(tenant.sources())}
+    assert "not begun, since the task was stopped" in report["outcomes"][-1]["message"]
+    assert store["comms_mining_rollout"][0]["counts"] == report["counts"]
+    comms_mining_emulator.configure(latency_ms=0)
+    assert run(ApplySourcesOperator(task_id="apply", plan=made), Task(2), store)["counts"]["done"] > 0
+
+
+def test_a_killed_apply_does_not_wait_for_the_server(connect: Connect, comms_mining_emulator: EmulatorServer) -> None:
+    """Neither for a Retry-After that everybody waits for, nor for an answer that does not come."""
+    connect()
+    made = run(plan())
+    operator, task = ApplySourcesOperator(task_id="apply", plan=made), Task()
+    comms_mining_emulator.faults.add(429, "PUT", "*support-a*", retry_after=200, times=5)
+    previous = signal.signal(signal.SIGALRM, lambda *_: operator.on_kill())
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    started = time.monotonic()
+    try:
+        with pytest.raises(CommsMiningRetryable, match="the task was stopped"):
+            run(operator, task)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert time.monotonic() - started < 4.5
+    assert task.pushed["return_value"]["counts"]
+    comms_mining_emulator.faults.clear()
 
 
 def test_a_no_op_reconcile_is_one_request(connect: Connect, sent: Callable[[], list[str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,7 +44,7 @@ from airflow_provider_cm.operators.sources import (
     ListSourcesOperator,
     UpdateSourceOperator,
 )
-from tests.unit.api.server import Server, closed_port, error, html, ok
+from tests.unit.api.server import Answer, Request, Server, closed_port, error, html, ok
 from tests.unit.operators.rival import Rival
 
 if TYPE_CHECKING:
@@ -457,18 +458,52 @@ def test_delete_by_name_resolves_the_id_first(tenant: TenantHandle, sent: Sent) 
     assert tenant.sources() == [other]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second look comes at once; tests/unit/api/test_settle.py shows that it waits."""
+    for each in ("settle", "sources"):
+        monkeypatch.setattr(f"airflow_provider_cm.api.{each}.LAG", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("address", [{"source_id": NO_ID}, BY_NAME])
 def test_what_is_missing_is_ignored_skipped_or_an_error(
-    tenant: TenantHandle, sent: Sent, address: dict[str, Any]
+    tenant: TenantHandle, sent: Sent, capsys: pytest.CaptureFixture[str], address: dict[str, Any]
 ) -> None:
     known = address.get("source_id")
-    request = f"DELETE sources/id:{known}" if known else f"GET {PATH}"
-    assert run(DeleteSourceOperator, **address) == {"source_id": known, "deleted": False}
-    assert run(DeleteSourceOperator, **address, if_missing="ignore") == {"source_id": known, "deleted": False}
+    missing = {"source_id": known, "deleted": False}
+    requests = [f"DELETE sources/id:{known}", f"GET sources/id:{known}", "GET sources"]
+    if known is None:
+        requests = [f"GET {PATH}", "GET sources/acme-dev"]
+    assert run(DeleteSourceOperator, **address) == missing
+    assert re.search("warning.*is not there, so there is nothing to delete", capsys.readouterr().out)
+    assert run(DeleteSourceOperator, **address, if_missing="ignore") == missing
     with pytest.raises(AirflowSkipException, match="is not there"):
         run(DeleteSourceOperator, **address, if_missing="skip")
     assert "404 Not Found" in fails(DeleteSourceOperator, NotFoundError, **address, if_missing="fail")
-    assert sent() == [request] * 4
+    assert sent() == requests * 4
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("only_if_empty", [True, False])
+@pytest.mark.parametrize("address", [{"source_id": NO_ID}, BY_NAME])
+def test_what_a_list_shows_is_not_taken_for_missing(
+    connect: Connect, address: dict[str, Any], only_if_empty: bool
+) -> None:
+    """A server that hides a refusal behind 404, or a replica that lags behind."""
+    listed = {"id": NO_ID, "owner": "acme-dev", "name": "inbox"}
+
+    def answer(request: Request) -> Answer:
+        path = request.target.partition("/api/v1/")[2]
+        if path.endswith("statistics"):
+            return ok(statistics={"num_comments": 0})
+        return ok(sources=[listed]) if path in {"sources", "sources/acme-dev"} else error(404, "no such source")
+
+    with Server(answer) as server:
+        connect(host=server.url, extra={"max_retry_seconds": 30})
+        message = fails(DeleteSourceOperator, PermissionDeniedError, **address, only_if_empty=only_if_empty)
+    assert "is still there" in message
+    assert "Sources admin" in message
 
 
 def test_only_if_empty_deletes_what_is_empty(tenant: TenantHandle, sent: Sent) -> None:
@@ -521,6 +556,7 @@ def test_only_if_empty_keeps_what_cannot_be_read(
     assert "DELETE" not in server.methods
 
 
+@pytest.mark.usefixtures("impatient")
 def test_only_if_empty_takes_what_vanished_meanwhile_for_missing(connect: Connect) -> None:
     gone = error(404, "not found")
     with Server([ok(source={"id": NO_ID, "owner": "acme-dev", "name": "inbox"}), gone, gone]) as server:

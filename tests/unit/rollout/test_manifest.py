@@ -164,12 +164,23 @@ sources:
   - &anchor foo
   - *anchor
   - name: "bad name"
-    sensitive_properties: [1, ok, null]
+    sensitive_properties: [1, Sender, null]
     language: !!str x
     <<: {a: b}
     bucket_id: None
     titel: x
 """
+
+
+@pytest.mark.parametrize(
+    "name", ["Sender", "string:", "String:Sender", "string: Sender", "", "date:x", "string:" + 65 * "x"]
+)
+def test_a_sensitive_property_that_the_api_would_take_for_none_is_a_mistake(name: str) -> None:
+    """It would stay visible."""
+    (mistake,) = mistakes(f"{{project: p, sources: [{{name: a, sensitive_properties: [{json.dumps(name)}]}}]}}")
+    assert mistake.split(": ")[0] == "x.yaml:1, source 'a', sensitive_properties"
+    assert "use string:<name> or number:<name>" in mistake
+    Manifest.parse('{project: p, sources: [{name: a, sensitive_properties: ["string:Sender", "number:A b"]}]}')
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_place() -> None:
@@ -202,6 +213,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place() -> None:
         "x.yaml:23, source 'bad name', name",
         "x.yaml:24, source 'bad name', sensitive_properties",
         "x.yaml:24, source 'bad name', sensitive_properties",
+        "x.yaml:24, source 'bad name', sensitive_properties",
         "x.yaml:25, source 'bad name', language",
         "x.yaml:26, source 'bad name'",
         "x.yaml:27, source 'bad name', bucket_id",
@@ -209,8 +221,14 @@ def test_all_mistakes_are_told_at_once_each_with_its_place() -> None:
         "x.yaml",
     ]
     assert "did you mean `defaults`?" in found[4]
-    assert "did you mean `title`?" in found[30]
+    assert "did you mean `title`?" in found[31]
     assert "(line 10)" in found[14]
+
+
+def test_nul_is_no_text() -> None:
+    """No answer is read with one in it, and no database of Airflow's could hold it."""
+    (mistake,) = mistakes({"project": "p", "sources": [{"name": "a", "title": "a\x00b"}]})
+    assert "this text holds a NUL character" in mistake
 
 
 def test_mistakes_of_a_dict_have_paths_instead_of_lines() -> None:

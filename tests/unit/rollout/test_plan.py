@@ -60,10 +60,13 @@ def test_other_managed_fields_are_kept_to_tell_a_stale_source() -> None:
 
 
 def test_the_order_of_sensitive_properties_means_nothing() -> None:
-    wanted = manifest({"name": "a", "sensitive_properties": ["b", "a", "b"]})
-    assert planned(wanted, source("a", sensitive_properties=["a", "b"])).no_ops == 1
-    action = only(planned(wanted, source("a", sensitive_properties=["b"])))
-    assert (action.kind, action.changes) == ("update", (Change("sensitive_properties", ("b",), ("a", "b")),))
+    wanted = manifest({"name": "a", "sensitive_properties": ["string:b", "string:a", "string:b"]})
+    assert planned(wanted, source("a", sensitive_properties=["string:a", "string:b"])).no_ops == 1
+    action = only(planned(wanted, source("a", sensitive_properties=["string:b"])))
+    assert (action.kind, action.changes) == (
+        "update",
+        (Change("sensitive_properties", ("string:b",), ("string:a", "string:b")),),
+    )
 
 
 @pytest.mark.parametrize(("field", "there", "wanted"), [("language", "de", "en"), ("kind", "call", "chat")])
@@ -97,7 +100,11 @@ def test_what_is_not_shown_is_unverified_and_never_written() -> None:
 
 
 RISKY: list[tuple[dict[str, Any], dict[str, Any] | None, str]] = [
-    ({"sensitive_properties": ["a"]}, {"sensitive_properties": ["a", "b"]}, "dropping a sensitive property"),
+    (
+        {"sensitive_properties": ["string:a"]},
+        {"sensitive_properties": ["string:a", "string:b"]},
+        "dropping a sensitive property",
+    ),
     ({"bucket_id": "b1"}, {}, "attaching a bucket"),
     ({"bucket_id": "b2"}, {"bucket_id": "b1"}, "changing a bucket"),
     ({"bucket_id": "b1"}, None, "attaching a bucket"),
@@ -120,7 +127,7 @@ def test_risky_changes_are_marked_and_blocked_unless_allowed(
 
 
 def test_adding_a_sensitive_property_and_detaching_a_bucket_are_not_risky() -> None:
-    wanted = manifest({"name": "a", "sensitive_properties": ["a"], "detach_bucket": True})
+    wanted = manifest({"name": "a", "sensitive_properties": ["string:a"], "detach_bucket": True})
     action = only(planned(wanted, source("a", bucket_id="b1")))
     assert (action.kind, action.risky) == ("update", False)
     assert Change("bucket_id", "b1", None) in action.changes
@@ -148,6 +155,29 @@ def test_deletes_are_what_is_owned_not_protected_and_not_named() -> None:
     assert delete.unchanged == {"bucket_id": None, "email_transform_tag": None}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("support-legal", "Support-Legal"),
+        ("SUPPORT-*", "support-legal"),
+        ("support-[l]*", "support-Legal"),
+        ("support-[!a-m]*", "support-Legal"),
+        ("?upport-L*", "support-legal"),
+    ],
+)
+def test_protection_minds_no_case(pattern: str, name: str) -> None:
+    wanted = manifest({"name": "kept"}, owns=["[Ss]upport-*"], protect=[pattern])
+    assert planned(wanted, source(name), prune=True, max_deletes=5).counts == {"create": 1}
+
+
+def test_ownership_does_mind_case() -> None:
+    """So that less is deleted than somebody may think, and never more."""
+    there = [source("Support-old"), source("support-old"), source("SUPPORT-OLD")]
+    wanted = manifest({"name": "kept"}, owns=["support-*"])
+    made = planned(wanted, *there, prune=True, max_deletes=5)
+    assert [action.name for action in made.actions if action.kind == "delete"] == ["support-old"]
+
+
 def test_nothing_is_deleted_without_prune() -> None:
     made = planned(manifest({"name": "kept"}, **OWNING), *THERE, max_deletes=100)
     assert made.actions == ()
@@ -161,10 +191,12 @@ def test_more_deletes_than_allowed_block_them_all() -> None:
     assert planned(manifest({"name": "kept"}, **OWNING), *THERE, prune=True, max_deletes=0).counts["blocked"] == 2
 
 
-@pytest.mark.parametrize("owns", [["*"], ["a-*", "**"], ["?*"], ["[a-z]*"], ["*?"], ["[!a]*"]])
-def test_prune_refuses_patterns_that_own_everything(owns: list[str]) -> None:
-    wanted = manifest({"name": "a"}, owns=owns)
-    with pytest.raises(PlanError, match="in `owns` has no fixed part"):
+@pytest.mark.parametrize(
+    "owns", ["*", "a-*;**", "?*", "[a-z]*", "*?", "[!a]*", "*-*", "?*-", "*_", "-*", "[a-z]*-[0-9]*", "[s]*", "__*"]
+)
+def test_prune_refuses_patterns_that_own_everything(owns: str) -> None:
+    wanted = manifest({"name": "a"}, owns=owns.split(";"))
+    with pytest.raises(PlanError, match="in `owns` has no fixed letter or digit"):
         planned(wanted, prune=True, max_deletes=5)
     assert planned(wanted, *THERE).counts == {"create": 1}
 

@@ -62,9 +62,53 @@ def test_the_text_is_like_terraforms() -> None:
 
 def test_risks_are_marked_also_when_they_are_allowed() -> None:
     wanted = manifest({"name": "a", "sensitive_properties": []})
-    made = plan(wanted, [source("a", sensitive_properties=["s"])], target=TARGET, allow_risky=True)
-    assert '    ! sensitive_properties: ["s"] -> []  (risky: dropping a sensitive property' in made.render()
+    made = plan(wanted, [source("a", sensitive_properties=["string:s"])], target=TARGET, allow_risky=True)
+    assert '    ! sensitive_properties: dropped "string:s"  (risky: dropping a sensitive property' in made.render()
     assert "**risky**: dropping a sensitive property" in made.render_markdown()
+
+
+def test_lists_are_shown_as_dropped_and_added_and_never_cut() -> None:
+    before = [f"string:Personal property number {number}" for number in range(40)]
+    after = [*before[20:], "number:New", "string:b|<b"]
+    wanted = manifest({"name": "a", "sensitive_properties": after})
+    made = plan(wanted, [source("a", sensitive_properties=before)], target=TARGET, allow_risky=True)
+    (line,) = (line for line in made.render().splitlines() if "sensitive_properties" in line)
+    dropped, added, rest = line.partition("  (risky")[0].split("; ")
+    assert dropped.partition("dropped ")[2].split(", ") == [f'"{name}"' for name in sorted(before[:20])]
+    assert (added, rest) == ('added "number:New", "string:b|<b"', "20 unchanged")
+    found = _Tags()
+    found.feed(MarkdownIt("commonmark").render(made.render_markdown()))
+    assert {f'"{name}"' for name in [*before[:20], *after[20:]]} <= set(found.code)
+
+    created = plan(manifest({"name": "a", "sensitive_properties": before}), [], target=TARGET)
+    gone = plan(
+        manifest({"name": "b"}, owns=["a*"]),
+        [source("a", sensitive_properties=before)],
+        target=TARGET,
+        prune=True,
+        max_deletes=1,
+    )
+    for each in (created.render(), created.render_markdown(), gone.render(), gone.render_markdown()):
+        assert all(name in each for name in before)
+
+
+def test_what_is_written_is_shown_in_full() -> None:
+    text = "".join(f"{number:04} " for number in range(1000))
+    created = plan(manifest({"name": "a", "description": text}), [], target=TARGET)
+    assert text in created.render()
+    assert text in created.render_markdown()
+    # Of a change, all that lies between the first difference and the last.
+    changed = plan(
+        manifest({"name": "a", "description": text.replace("0100", "evil").replace("0900", "EVIL")}),
+        [source("a", description=text)],
+        target=TARGET,
+    )
+    for rendered in (changed.render(), changed.render_markdown()):
+        assert rendered.count("0500 0501") == 2
+        assert "evil" in rendered
+        assert "EVIL" in rendered
+        assert "0050" not in rendered
+        assert "0950" not in rendered
 
 
 def test_what_the_server_does_not_show_is_said() -> None:
@@ -108,7 +152,7 @@ NASTY = [
     "\\` \\",
     " ",
     "` <b> `",
-    "\x1b[31mred\x1b[0m\r\x00",
+    "\x1b[31mred\x1b[0m\r\x01",
     "\u202egnp.exe",
     "| --- |\n",
     "``\n```\n",

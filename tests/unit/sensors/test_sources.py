@@ -8,6 +8,7 @@ import inspect
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,13 @@ from airflow_provider_cm.api import (
     TokenError,
     TransportError,
 )
+from airflow_provider_cm.api.values import NOT_GIVEN
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 from airflow_provider_cm.rollout import ManifestError
 from airflow_provider_cm.sensors import sources as module
 from airflow_provider_cm.sensors.sources import SourceSensor
+from airflow_provider_cm.triggers import condition
 from airflow_provider_cm.triggers.events import error_to_json
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import needs
@@ -54,6 +57,11 @@ if TYPE_CHECKING:
 
 BY_NAME: dict[str, Any] = {"project": "acme-dev", "source_name": "inbox"}
 PATH = "sources/acme-dev/inbox"
+
+
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condition, "SECOND_LOOK_AFTER", 0.01)
 
 
 def sensor(**arguments: Any) -> SourceSensor:
@@ -128,14 +136,19 @@ def test_absent(tenant: TenantHandle, sent: Sent) -> None:
     sent()
     assert poke(**BY_NAME, until="absent") is None
     assert poke(source_id=held["id"], until="absent") is None
-    # Whether it is the source or its project that is not there, only the project's listing tells.
-    assert sent() == [f"GET {PATH}", "GET sources/acme-dev", f"GET sources/id:{held['id']}"]
+    # Whether it is the source or its project that is not there, only the project's listing tells; and a server may
+    # show it a little later.
+    by_id = f"GET sources/id:{held['id']}"
+    assert sent() == [f"GET {PATH}", "GET sources/acme-dev", f"GET {PATH}", by_id, by_id]
 
 
 def test_a_misspelt_project_does_not_pass_for_a_source_that_is_gone(tenant: TenantHandle) -> None:
     assert poke(project="acme-dve", source_name="inbox") == "wait"
+    arguments = {"project": "acme-dve", "source_name": "inbox", "until": "absent"}
     with pytest.raises(CommsMiningFailure, match="GET sources/acme-dve: 404"):
-        poke(project="acme-dve", source_name="inbox", until="absent")
+        poke(**arguments, max_consecutive_failures=1, max_failure_seconds=0)
+    with pytest.raises(AirflowSensorTimeout, match="to be gone; still failing: GET sources/acme-dve: 404"):
+        sensor(**arguments, timeout=0.05).execute({})
 
 
 def test_updated(tenant: TenantHandle, sent: Sent) -> None:
@@ -187,13 +200,18 @@ def test_has_messages(tenant: TenantHandle, sent: Sent) -> None:
 def test_match(tenant: TenantHandle, sent: Sent) -> None:
     bucket = tenant.add_bucket("acme-dev", "mails")["id"]
     held = tenant.add_source(
-        "acme-dev", "inbox", title="Inbox", should_translate=True, sensitive_properties=["a", "b"], bucket_id=bucket
+        "acme-dev",
+        "inbox",
+        title="Inbox",
+        should_translate=True,
+        sensitive_properties=["string:a", "string:b"],
+        bucket_id=bucket,
     )
     for match in (
         {},
         {"title": "Inbox"},
         {"should_translate": "True"},
-        {"sensitive_properties": ("b", "a")},
+        {"sensitive_properties": ("string:b", "string:a")},
         {"title": "Inbox", "language": "en", "kind": "unknown"},
         {"bucket_id": bucket, "email_transform_tag": None},
     ):
@@ -201,7 +219,7 @@ def test_match(tenant: TenantHandle, sent: Sent) -> None:
     for match in (
         {"title": "Other"},
         {"title": "Inbox", "should_translate": "False"},
-        {"sensitive_properties": ["a"]},
+        {"sensitive_properties": ["string:a"]},
         {"bucket_id": None},
     ):
         assert poke(**BY_NAME, match=match) == "wait", match
@@ -259,16 +277,20 @@ def test_an_updated_at_that_cannot_be_read_fails(connect: Connect) -> None:
         ({"match": "title"}, "match: 'title' is not a mapping of fields to values"),
         ({"match": {"should_translate": "maybe"}}, "match: should_translate: 'maybe' is neither true nor false"),
         ({"match": {"sensitive_properties": "a"}}, "match: sensitive_properties: 'a' is not a list of texts"),
-        ({"match": {"title": None}}, "match: title: None is not text"),
+        ({"match": {"title": None}}, "match: title: it was given, but there is no value (None)"),
         ({"until": "absent", "match": {"title": "x"}}, "match: it says nothing to until='absent'"),
         ({"until": "has_messages", "match": {"title": "x"}}, "match: it says nothing to until='has_messages'"),
         ({"source_name": "a/b"}, "source_name: 'a/b' is not allowed"),
         ({"source_name": "x" * 300}, "(300 characters) is not allowed"),
         ({"project": ".."}, "project: '..' is not a project name"),
-        ({"source_name": None}, "source_id, or project and source_name: give one of the two"),
-        ({"project": None, "source_name": None}, "source_id, or project and source_name: give one of the two"),
+        ({"source_name": None}, "source_name: it was given, but there is no value (None)"),
+        ({"source_name": NOT_GIVEN}, "source_id, or project and source_name: give one of the two"),
+        ({"project": NOT_GIVEN, "source_name": NOT_GIVEN}, "source_id, or project and source_name: give one of the"),
+        ({"match": None}, "match: it was given, but there is no value (None)"),
+        ({"until": "updated", "updated_after": None}, "updated_after: it was given, but there is no value (None)"),
+        ({"until": "upsert"}, "until: 'upsert' is not one of exists, absent"),
         ({"source_id": "18ba5ce699f8da1f"}, "source_id: it was given together with project or source_name"),
-        ({"project": None, "source_name": None, "source_id": "None"}, "source_id: 'None' is not an id"),
+        ({"project": NOT_GIVEN, "source_name": NOT_GIVEN, "source_id": "None"}, "source_id: 'None' is not an id"),
         ({"end_from_trigger": True, "outlets": [Asset("x")]}, "end_from_trigger: a task that ends in the triggerer"),
     ],
 )
@@ -355,9 +377,146 @@ def test_an_error_of_a_look_ends_the_task_as_any_other(
     with Server([answer]) as server:
         connect(host=server.url, extra={"max_attempts": 1})
         with pytest.raises(failure) as info:
-            sensor(**BY_NAME).execute({})
+            sensor(**BY_NAME, max_consecutive_failures=1, max_failure_seconds=0).execute({})
     assert type(info.value) is failure
     assert type(info.value.__cause__) is cause
+
+
+def test_a_task_looks_its_connection_up_and_connects_once(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    original = CommsMiningHook.get_connection
+
+    def counted(_: object, conn_id: str) -> Any:
+        looked_up.append(conn_id)
+        return original(conn_id)
+
+    monkeypatch.setattr(CommsMiningHook, "get_connection", classmethod(counted))
+    source = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox"}
+    with Server([*[error(404, "no")] * 7, ok(source=source)]) as server:
+        connect(host=server.url)
+        assert sensor(**BY_NAME).execute({}) == source
+        assert (len(server.log), server.connections) == (8, 1)
+    assert looked_up == ["comms_mining_default"]
+
+
+def test_failed_looks_are_tolerated_within_the_budget(connect: Connect) -> None:
+    """The same as in the triggerer: both the number and the time must be used up, by failures in a row."""
+    bad, absent = error(403, "no"), error(404, "no")
+    source = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox"}
+    with Server([bad, bad, absent, bad, bad, ok(source=source), *[bad] * 3]) as server:
+        connect(host=server.url, extra={"max_attempts": 1})
+        patience = {"max_consecutive_failures": 3, "max_failure_seconds": 0}
+        assert sensor(**BY_NAME, **patience).execute({}) == source
+        with pytest.raises(CommsMiningFailure, match="403"):
+            sensor(**BY_NAME, **patience).execute({})
+    assert len(server.log) == 9
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_short_outage_does_not_end_a_wait_however_often_it_looks(connect: Connect, deferrable: bool) -> None:
+    with Server(lambda _: error(503, "no")) as server:
+        connect(host=server.url, extra={"max_attempts": 1})
+        task = sensor(**BY_NAME, deferrable=deferrable, poke_interval=0.01, timeout=0.5)
+        end = partial(task.execute, {})
+        if deferrable:
+            end = partial(task.execute_complete, {}, finish(defer(**BY_NAME, poke_interval=0.01, timeout=0.5)))
+        with pytest.raises(AirflowSensorTimeout) as info:
+            end()
+        assert len(server.log) > 5
+    assert str(info.value).startswith(
+        "timed out waiting for source acme-dev/inbox to exist; still failing: GET sources/acme-dev"
+    )
+    assert str(info.value).count("503 Service Unavailable: no") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "goal"),
+    [
+        ({}, "to exist; it is not there"),
+        ({"match": {"title": "x", "kind": "chat"}}, "to exist with the title, kind of `match`; it is not there"),
+        (
+            {"until": "updated", "updated_after": "2026-11-22"},
+            "to change after 2026-11-22T00:00:00+00:00; it is not there",
+        ),
+        ({"until": "has_messages"}, "to hold at least 1 message; it is not there"),
+        ({"until": "has_messages", "min_messages": 2}, "to hold at least 2 messages; it is not there"),
+    ],
+)
+def test_a_time_out_says_what_was_waited_for_and_what_was_seen_last(
+    tenant: TenantHandle, arguments: dict[str, Any], goal: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    short = {**BY_NAME, **arguments, "timeout": 0.02}
+    with pytest.raises(AirflowSensorTimeout) as info:
+        sensor(**short).execute({})
+    assert str(info.value) == f"timed out waiting for source acme-dev/inbox {goal}"
+    with pytest.raises(AirflowSkipException) as skipped:
+        sensor(**short, soft_fail=True).execute({})
+    assert str(skipped.value) == str(info.value)
+    assert f"The task is skipped, since soft_fail is set: {info.value}" in "".join(capfd.readouterr())
+
+
+def rescheduled(store: Store | None, **arguments: Any) -> None:
+    """Look once in a process of its own, as Airflow does in mode reschedule."""
+    context: Any = {"ti": Mock(get_first_reschedule_date=Mock(return_value=None), try_number=1)}
+    if store is not None:
+        context["task_state_store"] = store
+    defaults = {**BY_NAME, "mode": "reschedule", "timeout": 60, "max_failure_seconds": 0}
+    with pytest.raises(AirflowRescheduleException):
+        sensor(**{**defaults, **arguments}).execute(context)
+
+
+def test_mode_reschedule_counts_failures_over_its_looks(connect: Connect) -> None:
+    store = Store()
+    with Server([*[error(503, "no")] * 2, error(404, "no"), *[error(503, "no")] * 3]) as server:
+        connect(host=server.url, extra={"max_attempts": 1})
+        for _ in range(5):
+            rescheduled(store, max_consecutive_failures=3)
+        with pytest.raises(CommsMiningRetryable, match="503"):
+            rescheduled(store, max_consecutive_failures=3)
+        assert len(server.log) == 6
+
+
+def test_mode_reschedule_counts_each_look_by_itself_where_nothing_is_kept(connect: Connect) -> None:
+    class Away(Store):
+        def get(self, key: str, default: Any = None) -> Any:
+            raise RuntimeError("away")
+
+    with Server(lambda _: error(503, "no")) as server:
+        connect(host=server.url, extra={"max_attempts": 1})
+        for store in (None, Away()):
+            for _ in range(3):
+                rescheduled(store, max_consecutive_failures=2)
+
+
+def test_mode_reschedule_does_not_go_on_with_another_tenant(connect: Connect, tenant: TenantHandle) -> None:
+    store = Store()
+    rescheduled(store)
+    connect("/acme/prod/reinfer_").add_source("acme-dev", "inbox")
+    with pytest.raises(CommsMiningFailure, match=r"connection 'comms_mining_default' led to .*/acme/dev/reinfer_ when"):
+        rescheduled(store)
+
+
+def test_absent_waits_for_a_server_that_shows_sources_late(connect: Connect) -> None:
+    """A copy that lags behind shows a source that was just created neither by its name nor in the listing."""
+    source = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox"}
+    other = {**source, "name": "other", "id": "28ba5ce699f8da1f"}
+    late = [error(404, "no"), ok(sources=[other]), ok(source=source)]
+    listed = [error(404, "no"), ok(sources=[source])]
+    gone = [error(404, "no"), ok(sources=[other]), error(404, "no")]
+    with Server([*late, *listed, *gone]) as server:
+        connect(host=server.url)
+        assert poke(**BY_NAME, until="absent") == "wait"
+        assert poke(**BY_NAME, until="absent") == "wait"
+        assert poke(**BY_NAME, until="absent") is None
+        assert len(server.log) == 8
+
+
+def test_the_event_of_another_tenant_than_the_connection_leads_to_tells_no_outlet(connect: Connect) -> None:
+    connect("/acme/prod/reinfer_")
+    event = {"status": "success", "source": {"id": "18ba5ce699f8da1f"}, "endpoint": "https://dev.reinfer.io"}
+    assert sensor(**BY_NAME).execute_complete({}, event) == event["source"]
+    with pytest.raises(CommsMiningFailure, match=r"led to https://dev\.reinfer\.io when this wait began"):
+        sensor(**BY_NAME, outlets=[Asset("x")]).execute_complete({}, event)
 
 
 # In the triggerer
@@ -390,20 +549,24 @@ def test_a_wait_that_is_over_already_costs_one_request_and_no_deferral(tenant: T
     held = tenant.add_source("acme-dev", "inbox")
     assert sensor(**BY_NAME, deferrable=True).execute({}) == held
     assert sensor(project="acme-dev", source_name="other", until="absent", deferrable=True).execute({}) is None
-    assert sent() == [f"GET {PATH}", "GET sources/acme-dev/other", "GET sources/acme-dev"]
+    other = "GET sources/acme-dev/other"
+    assert sent() == [f"GET {PATH}", other, "GET sources/acme-dev", other]
 
 
-def test_a_deferral_carries_the_whole_wait_as_json(tenant: TenantHandle, sent: Sent) -> None:
+def test_a_deferral_carries_the_whole_wait_as_json(
+    tenant: TenantHandle, comms_mining_emulator: EmulatorServer, sent: Sent
+) -> None:
     tenant.add_source("acme-dev", "inbox")
     before = datetime.now(UTC)
     deferred = defer(
         **BY_NAME,
         until="updated",
         updated_after=datetime(2040, 1, 1),  # noqa: DTZ001  # naive, as templates may give it
-        match={"sensitive_properties": ("a",), "should_translate": "True"},
+        match={"sensitive_properties": ("string:a",), "should_translate": "True"},
         poke_interval=timedelta(seconds=7),
         timeout=timedelta(hours=1),
         max_consecutive_failures=9,
+        max_failure_seconds=75,
         end_from_trigger=True,
     )
     after = datetime.now(UTC)
@@ -423,9 +586,11 @@ def test_a_deferral_carries_the_whole_wait_as_json(tenant: TenantHandle, sent: S
         "until": "updated",
         "updated_after": "2040-01-01T00:00:00+00:00",
         "min_messages": 1,
-        "match": {"sensitive_properties": ["a"], "should_translate": True},
+        "match": {"sensitive_properties": ["string:a"], "should_translate": True},
         "poll_interval": 7.0,
         "max_consecutive_failures": 9,
+        "max_failure_seconds": 75.0,
+        "endpoint": f"{comms_mining_emulator.url}/acme/dev/reinfer_",
         "end_from_trigger": True,
     }
     assert deferred.method_name == "execute_complete"
@@ -553,8 +718,8 @@ def test_soft_fail_covers_airflows_own_time_out() -> None:
     [
         ({"status": "error", "error": error_to_json(ServerError("busy", status=503))}, "busy"),
         ({"status": "error", "error": error_to_json(PermissionDeniedError("no", status=403))}, "no"),
-        ({"status": "timeout", "over": "timeout", "message": "late"}, "Sensor has timed out: late"),
-        ({"status": "timeout", "over": "execution_timeout", "message": "late"}, "execution_timeout is over: late"),
+        ({"status": "timeout", "over": "timeout", "message": "late"}, "late"),
+        ({"status": "timeout", "over": "execution_timeout", "message": "late"}, "late"),
     ],
 )
 def test_soft_fail_and_never_fail_cover_every_bad_end_in_the_triggerer(
@@ -576,7 +741,7 @@ def test_soft_fail_and_never_fail_cover_a_first_look_whether_it_would_defer_or_n
 ) -> None:
     with Server([answer] if answer else []) as server:
         connect(host=server.url)
-        arguments = {**BY_NAME, option: True, "deferrable": deferrable} | ({} if answer else {"until": "gone"})
+        arguments = {**BY_NAME, option: True, "deferrable": deferrable} | ({} if answer else {"until": "{{ gone }}"})
         with pytest.raises(AirflowSkipException):
             sensor(**arguments).execute({})
 
@@ -606,7 +771,7 @@ def test_execution_timeout_counts_the_deferral_too(tenant: TenantHandle) -> None
     with pytest.raises(TaskDeferred) as info:
         task.execute({})
     event = finish(info.value)
-    with pytest.raises(AirflowTaskTimeout, match="source acme-dev/inbox: exists not in time"):
+    with pytest.raises(AirflowTaskTimeout, match="the task's execution_timeout ended while waiting for source"):
         task.resume_execution(info.value.method_name, {"event": event}, {})
 
 
@@ -687,9 +852,14 @@ def test_airflows_default_decides_whether_it_defers(monkeypatch: pytest.MonkeyPa
 
 def test_every_value_of_the_wait_is_a_template_field_and_kept_as_it_is() -> None:
     own = set(inspect.signature(SourceSensor.__init__).parameters) - {"self", "kwargs"}
-    assert own - set(SourceSensor.template_fields) == {"deferrable", "end_from_trigger", "max_consecutive_failures"}
+    assert own - set(SourceSensor.template_fields) == {
+        "deferrable",
+        "end_from_trigger",
+        "max_consecutive_failures",
+        "max_failure_seconds",
+    }
     assert set(SourceSensor.template_fields) <= own
-    values: dict[str, Any] = {name: object() for name in SourceSensor.template_fields}
+    values: dict[str, Any] = {name: f"{{{{ {name} }}}}" for name in SourceSensor.template_fields}
     task = SourceSensor(task_id="t", **values)
     assert {name: getattr(task, name) for name in SourceSensor.template_fields} == values
 

@@ -14,6 +14,8 @@ from airflow.sdk.execution_time import task_runner
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from asgiref.sync import async_to_sync
 
+from airflow_provider_cm.api import ConfigurationError
+from airflow_provider_cm.triggers import clients, condition
 from airflow_provider_cm.triggers.reading import ListingReader
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.unit.api.server import Answer, Request, Server, Step, closed_port, error, html, ok
@@ -29,9 +31,14 @@ SOURCE = {"id": "18ba5ce699f8da1f", "owner": "acme-dev", "name": "inbox", "updat
 
 
 def trigger(**arguments: Any) -> SourceTrigger:
-    """Make a trigger as the triggerer does: from the JSON of another."""
+    """Make a trigger as the triggerer does: from the JSON of another. Only the number of failures counts by default."""
     address: dict[str, Any] = {} if "source_id" in arguments else {"project": "acme-dev", "source_name": "inbox"}
-    defaults = {"comms_mining_conn_id": "comms_mining_default", "poll_interval": 0.03, **address}
+    defaults = {
+        "comms_mining_conn_id": "comms_mining_default",
+        "poll_interval": 0.03,
+        "max_failure_seconds": 0,
+        **address,
+    }
     path, kwargs = SourceTrigger(**{**defaults, **arguments}).serialize()
     made = resolve_name(path)(**json.loads(json.dumps(kwargs)))
     assert isinstance(made, SourceTrigger)
@@ -64,6 +71,11 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condition, "SECOND_LOOK_AFTER", 0.05)
+
+
 @pytest.fixture
 def tenant(connect: Connect) -> TenantHandle:
     return connect()
@@ -86,7 +98,9 @@ def test_it_survives_a_restart_of_the_triggerer_unchanged() -> None:
         "deadline": "2026-11-22T02:00:00+00:00",
         "execution_deadline": "2026-11-22T01:30:00+00:00",
         "max_consecutive_failures": 3,
+        "max_failure_seconds": 90.0,
         "looked_at": "2026-11-22T01:59:00+00:00",
+        "endpoint": "https://cloud.uipath.com/acme/dev/reinfer_",
         "end_from_trigger": True,
     }
     path, kwargs = trigger(**arguments).serialize()
@@ -106,23 +120,27 @@ def test_it_keeps_nothing_of_the_connection(connect: Connect) -> None:
 # What is waited for
 
 
-def test_exists(tenant: TenantHandle, sent: Sent) -> None:
+def test_exists(tenant: TenantHandle, comms_mining_emulator: EmulatorServer, sent: Sent) -> None:
     payload = wait(lambda: tenant.add_source("acme-dev", "inbox"))
-    assert payload == {"status": "success", "source": tenant.source("acme-dev", "inbox")}
+    assert payload == {
+        "status": "success",
+        "source": tenant.source("acme-dev", "inbox"),
+        "endpoint": f"{comms_mining_emulator.url}/acme/dev/reinfer_",
+    }
     # The project was empty, so a read by name may have told that this was no missing permission.
     assert {f"GET {PATH}"} <= set(sent()) <= {f"GET {PATH}", f"GET {PATH}/inbox"}
 
 
 def test_by_id(tenant: TenantHandle, sent: Sent) -> None:
     held = tenant.add_source("acme-dev", "inbox")
-    assert wait(source_id=held["id"]) == {"status": "success", "source": held}
+    assert wait(source_id=held["id"])["source"] == held
     assert sent() == [f"GET sources/id:{held['id']}"]
 
 
 def test_absent(tenant: TenantHandle) -> None:
     tenant.add_source("acme-dev", "inbox")
     payload = wait(lambda: tenant.delete_source("acme-dev", "inbox"), until="absent")
-    assert payload == {"status": "success", "source": None}
+    assert (payload["status"], payload["source"]) == ("success", None)
 
 
 def test_updated(tenant: TenantHandle) -> None:
@@ -149,10 +167,7 @@ def test_has_messages(tenant: TenantHandle) -> None:
         until="has_messages",
         min_messages=3,
     )
-    assert payload == {
-        "status": "success",
-        "source": {"project": "acme-dev", "source_name": "inbox", "num_comments": 3},
-    }
+    assert payload["source"] == {"project": "acme-dev", "source_name": "inbox", "num_comments": 3}
 
 
 @pytest.mark.parametrize("auth", ["token", "app"])
@@ -191,10 +206,17 @@ def test_an_empty_project_is_proven_anew_now_and_then(connect: Connect, monkeypa
 
 def test_what_appears_while_the_proof_is_sent_is_not_taken_for_absent(connect: Connect) -> None:
     other = {**SOURCE, "name": "other", "id": "28ba5ce699f8da1f"}
-    with Server([ok(sources=[]), error(404, "no"), *[ok(sources=[other])] * 3, ok(sources=[SOURCE])]) as server:
+
+    def answer(request: Request) -> Step:
+        if request.target.endswith("/other"):
+            return error(404, "no")
+        listings = sum(line.endswith("/acme-dev") for line in server.log)
+        return ok(sources=[] if listings == 1 else [other] if listings < 5 else [SOURCE])
+
+    with Server(answer) as server:
         connect(host=server.url)
-        assert wait(source_name="other", until="absent") == {"status": "success", "source": None}
-    assert len(server.log) == 6
+        assert wait(source_name="other", until="absent")["status"] == "success"
+    assert server.log.count("GET /api/v1/sources/acme-dev/other") == 2
 
 
 # How a wait ends otherwise
@@ -204,7 +226,9 @@ def test_the_deadline_ends_the_wait(tenant: TenantHandle, sent: Sent) -> None:
     started = time.monotonic()
     payload = wait(poll_interval=30, deadline=soon(0.2))
     assert 0.15 < time.monotonic() - started < 2
-    assert payload == {"status": "timeout", "over": "timeout", "message": "source acme-dev/inbox: exists not in time"}
+    told = "timed out waiting for source acme-dev/inbox to exist; "
+    assert payload == {"status": "timeout", "over": "timeout", "message": payload["message"]}
+    assert payload["message"] in {told + "no poll has ended", told + "it is not there"}
     assert len(sent()) <= 1
 
 
@@ -237,11 +261,12 @@ def test_a_deadline_holds_while_a_server_stalls_or_asks_to_wait(connect: Connect
         assert time.monotonic() - started < 2
 
 
-def test_what_was_seen_before_whoever_defers_had_looked_does_not_count(tenant: TenantHandle) -> None:
+def test_a_worker_whose_clock_is_ahead_does_not_hold_the_wait_up(tenant: TenantHandle) -> None:
+    """What was asked after the wait began is newer than the look before it, whatever two machines' clocks say."""
     tenant.add_source("acme-dev", "inbox")
     started = time.monotonic()
-    assert wait(looked_at=soon(0.5))["status"] == "success"
-    assert time.monotonic() - started > 0.5
+    assert wait(looked_at=soon(3600))["status"] == "success"
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -277,7 +302,7 @@ def test_only_failures_in_a_row_count(connect: Connect) -> None:
     bad, absent, good = error(500, "no"), ok(sources=[{**SOURCE, "name": "other"}]), ok(sources=[SOURCE])
     with Server([bad, bad, absent, bad, bad, good]) as server:
         connect(host=server.url)
-        assert wait(max_consecutive_failures=3) == {"status": "success", "source": SOURCE}
+        assert wait(max_consecutive_failures=3)["source"] == SOURCE
     assert len(server.log) == 6
 
 
@@ -294,11 +319,12 @@ def test_what_cannot_change_ends_the_wait_at_once(connect: Connect, answer: Answ
     ("arguments", "told"),
     [
         ({"until": "updated"}, "updated_after: until='updated' needs it"),
-        ({"source_name": "a/b"}, "source_name: 'a/b' is not allowed"),
+        ({"updated_after": "2026-11-22"}, "updated_after: it says nothing to until='exists'"),
         ({"deadline": "soon"}, "deadline: 'soon' is not a moment in ISO 8601"),
         ({"execution_deadline": "soon"}, "execution_deadline: 'soon' is not a moment in ISO 8601"),
         ({"looked_at": "now"}, "looked_at: 'now' is not a moment in ISO 8601"),
-        ({"poll_interval": 0}, "poll_interval: 0 is not a number of seconds above 0"),
+        ({"endpoint": "ftp://cm.example.com"}, "endpoint: "),
+        ({"max_failure_seconds": -1}, "max_failure_seconds: -1 is not a number of seconds above 0"),
         ({"max_consecutive_failures": 0}, "max_consecutive_failures: 0 is not a whole number of 1 or more"),
     ],
 )
@@ -309,6 +335,22 @@ def test_a_bad_argument_ends_the_wait_before_it_begins(
     assert (payload["status"], payload["retryable"]) == ("error", False)
     assert told in payload["message"]
     assert sent() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"source_name": "*"}, "source_name: '*' is not allowed"),
+        ({"source_name": None}, "source_id, or project and source_name: give one of the two"),
+        ({"source_id": "x"}, "source_id: 'x'"),
+        ({"until": "upsert"}, "until: 'upsert' is not one of exists, absent, updated, has_messages"),
+        ({"poll_interval": 0}, "poll_interval: 0 is not a number of seconds above 0"),
+    ],
+)
+def test_what_can_never_be_right_is_an_error_of_the_dags_import(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError) as info:
+        trigger(**arguments)
+    assert told in str(info.value)
 
 
 def test_a_bad_connection_ends_the_wait_at_once(connect: Connect, sent: Sent) -> None:
@@ -332,6 +374,142 @@ def test_a_connection_that_comes_back_is_read(connect: Connect) -> None:
         max_consecutive_failures=100,
     )
     assert payload["status"] == "success"
+
+
+def test_a_short_outage_does_not_end_a_wait_however_short_its_interval(connect: Connect) -> None:
+    """Both must be over, the number of failed polls and the time since the first of them."""
+    started = time.monotonic()
+    with Server(lambda _: error(503, "no")) as server:
+        connect(host=server.url)
+        payload = wait(max_consecutive_failures=3, max_failure_seconds=0.5)
+        assert len(server.log) > 5
+    assert payload["status"] == "error"
+    assert time.monotonic() - started > 0.5
+
+
+def test_the_budget_is_five_polls_and_ten_minutes_by_default(connect: Connect) -> None:
+    waiting = SourceTrigger(comms_mining_conn_id="x", project="acme-dev", source_name="inbox")
+    assert (waiting.max_consecutive_failures, waiting.max_failure_seconds) == (5, 600.0)
+
+
+def test_a_time_out_tells_the_last_failure(connect: Connect) -> None:
+    with Server(lambda _: error(404, "project 'acme-deve' not found")) as server:
+        connect(host=server.url)
+        payload = wait(deadline=soon(0.3), max_failure_seconds=600)
+    begin = "timed out waiting for source acme-dev/inbox to exist; still failing: GET sources/acme-dev: 404"
+    assert payload["message"].startswith(begin)
+    assert payload["message"].count("project 'acme-deve' not found") == 1
+
+
+# A connection that is changed while it waits
+
+
+@pytest.mark.parametrize("endpoint", ["first look", "first poll"])
+def test_a_wait_never_ends_with_another_tenants_source(
+    connect: Connect, comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    """The connection was moved from dev to prod: what is there is not what was waited for."""
+    monkeypatch.setattr(clients, "REREAD_AFTER", 0.0)
+    connect()
+    dev = f"{comms_mining_emulator.url}/acme/dev/reinfer_"
+
+    def move() -> None:
+        connect("/acme/prod/reinfer_").add_source("acme-dev", "inbox")
+
+    def asked() -> None:
+        assert len(comms_mining_emulator.requests) > 1
+
+    payload = wait(asked, move, endpoint=f"{dev}/api/v1" if endpoint == "first look" else None)
+    assert (payload["status"], payload["retryable"]) == ("error", False)
+    assert payload["error"]["type"] == "ConfigurationError"
+    assert f"connection 'comms_mining_default' led to {dev} when this wait began, and leads to" in payload["message"]
+
+
+def test_a_wait_that_began_elsewhere_sends_nothing(connect: Connect, sent: Sent) -> None:
+    connect("/acme/prod/reinfer_").add_source("acme-dev", "inbox")
+    assert wait(endpoint="https://dev.reinfer.io")["status"] == "error"
+    assert sent() == []
+
+
+def test_a_connection_is_read_again_at_least_every_few_minutes() -> None:
+    assert clients.REREAD_AFTER <= 300
+
+
+# What a listing does not tell
+
+
+@pytest.mark.parametrize(("until", "status"), [("exists", "success"), ("absent", "timeout"), ("updated", "success")])
+def test_names_whose_case_does_not_count(
+    tenant: TenantHandle, comms_mining_emulator: EmulatorServer, sent: Sent, until: str, status: str
+) -> None:
+    """The listing and a read by name agree, and telling that costs one request more."""
+    comms_mining_emulator.configure(names_case_sensitive=False)
+    tenant.add_source("acme-dev", "Inbox")
+    more = {"updated_after": "2020-01-01"} if until == "updated" else {}
+    assert wait(until=until, deadline=soon(0.6), **more)["status"] == status
+    assert [line for line in sent() if line != f"GET {PATH}"] == [f"GET {PATH}/inbox"]
+
+
+def test_names_whose_case_counts(tenant: TenantHandle, sent: Sent) -> None:
+    tenant.add_source("acme-dev", "Inbox")
+    assert wait(until="exists", deadline=soon(0.6))["status"] == "timeout"
+    assert [line for line in sent() if line != f"GET {PATH}"] == [f"GET {PATH}/inbox"]
+    assert wait(until="absent", deadline=soon(0.6))["status"] == "success"
+
+
+def test_what_an_outdated_copy_lacks_is_not_absent(connect: Connect) -> None:
+    """Replicas lag: the listing lacks what was created, and a read some moments later finds it."""
+    other = {**SOURCE, "name": "other", "id": "28ba5ce699f8da1f"}
+    found = {"now": False}
+
+    def step(request: Request) -> Step:
+        if request.target.endswith("/inbox"):
+            found["now"] = not found["now"]
+            return ok(source=SOURCE) if found["now"] else error(404, "no")
+        return ok(sources=[other])
+
+    with Server(step) as server:
+        connect(host=server.url)
+        assert wait(until="absent")["status"] == "success"
+        by_name = [line for line in server.log if line.endswith("/inbox")]
+        assert len(by_name) == 2
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_absent_takes_longer_than_a_server_takes_to_show_a_source(
+    tenant: TenantHandle, comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, by_id: bool
+) -> None:
+    monkeypatch.setattr(condition, "SECOND_LOOK_AFTER", 0.6)
+    comms_mining_emulator.configure(read_lag_s=0.5)
+    tenant.add_source("acme-dev", "another")
+    held = tenant.add_source("acme-dev", "inbox")
+    address = {"source_id": held["id"]} if by_id else {}
+    assert wait(until="absent", deadline=soon(1.2), **address)["status"] == "timeout"
+
+
+def test_a_listing_that_hides_what_can_be_read_proves_nothing(connect: Connect) -> None:
+    """The read by name that tells an empty project from a missing permission has found the source."""
+
+    def step(request: Request) -> Step:
+        return ok(source=SOURCE) if request.target.endswith("/inbox") else ok(sources=[])
+
+    with Server(step) as server:
+        connect(host=server.url)
+        payload = wait(until="absent", max_consecutive_failures=2)
+    assert payload["status"] == "error"
+    assert "the listing of project 'acme-dev' is empty, although its source 'inbox' can be read" in payload["message"]
+
+
+def test_what_a_server_says_can_be_stored_whatever_it_is(connect: Connect) -> None:
+    """PostgreSQL's JSON takes neither NUL nor NaN, a lone surrogate kills the triggerer, and so do huge integers."""
+    odd = SOURCE | {"title": "cut \ud83d", "big": 2**70, "text": "a\x00b"}
+    with Server([ok(sources=[odd])]) as server:
+        connect(host=server.url)
+        payload = wait()
+    told = json.dumps(payload, allow_nan=False)
+    assert "\\ud83d" not in told
+    assert "\\u0000" not in told
+    assert all(not isinstance(value, int) or abs(value) < 2**63 for value in payload["source"].values())
 
 
 # Tokens that change while it waits
@@ -505,7 +683,7 @@ def test_the_task_may_end_in_the_triggerer(tenant: TenantHandle) -> None:
     assert event.xcoms is None
 
 
-@pytest.mark.parametrize("arguments", [{"deadline": "2020-01-01T00:00:00Z"}, {"source_name": "a/b"}])
+@pytest.mark.parametrize("arguments", [{"deadline": "2020-01-01T00:00:00Z"}, {"updated_after": "now"}])
 def test_a_wait_that_ends_badly_goes_back_to_the_worker(tenant: TenantHandle, arguments: dict[str, Any]) -> None:
     (event,) = asyncio.run(events_of(trigger(end_from_trigger=True, **arguments)))
     assert type(event) is TriggerEvent
