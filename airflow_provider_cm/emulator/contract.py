@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.schema_validation import Schema, SchemaValidator
+from airflow_provider_cm.emulator.schema_validation import FORBIDDEN, Schema, SchemaValidator, portable
 from airflow_provider_cm.emulator.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Contract:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._document = _with_limits(deepcopy(_vendor_document()), settings)
-        self._components: Schema = self._document["components"]
+        # What its schemas refer to.
+        self.components: Schema = self._document["components"]
         self._operations: dict[str, Operation] = {}
 
     @cached_property
@@ -110,7 +111,8 @@ class Contract:
         document["paths"] = paths
         self._relax(document)
         document["servers"] = [{"url": prefix or "/"}]
-        return document
+        shown_document: dict[str, Any] = portable(document)
+        return shown_document
 
     def _read(self, operation_id: str, path: str, method: str) -> Operation:
         item = self._document["paths"][path]
@@ -136,19 +138,19 @@ class Contract:
         return Parameter(described["name"], description, schema, self._validator(schema))
 
     def _validator(self, schema: Schema) -> SchemaValidator:
-        return SchemaValidator(schema, self._components)
+        return SchemaValidator(schema, self.components)
 
-    def _resolve(self, schema: Any) -> Any:
-        while isinstance(schema, dict) and "$ref" in schema:
+    def _resolve(self, schema: Schema) -> Schema:
+        while "$ref" in schema:
             kind, name = schema["$ref"].split("/")[-2:]
-            schema = self._components[kind][name]
+            schema = self.components[kind][name]
         return schema
 
-    def _prune(self, value: Any, schema: Any) -> Any:
+    def _prune(self, value: Any, schema: Schema) -> Any:
         schema = self._resolve(schema)
-        if isinstance(value, list) and isinstance(schema, dict) and "items" in schema:
+        if isinstance(value, list) and "items" in schema:
             return [self._prune(item, schema["items"]) for item in value]
-        if not isinstance(value, dict) or not isinstance(schema, dict) or "properties" not in schema:
+        if not isinstance(value, dict) or "properties" not in schema:
             return value
         known: Schema = schema["properties"]
         kept = {}
@@ -163,7 +165,7 @@ class Contract:
     def _may_be_null(self, name: str, schema: Schema) -> bool:
         """Tell whether null stands for an optional field being absent, because it could mean nothing else."""
         rule = self._resolve(schema["properties"][name])
-        return rule is not False and name not in schema.get("required", ()) and "null" not in rule.get("type", ())
+        return rule != FORBIDDEN and name not in schema.get("required", ()) and "null" not in rule.get("type", ())
 
     def _relax(self, document: Schema) -> None:
         """Show that what is ignored is allowed."""
@@ -239,7 +241,7 @@ def _with_limits(document: Schema, settings: Settings) -> Schema:
     if settings.shapes == "docs":
         schemas["Source"]["required"] = [each for each in schemas["Source"]["required"] if each not in _ABSENT_IN_DOCS]
     refused = {
-        name: False
+        name: FORBIDDEN
         for name, choice in (("language", settings.language_on_update), ("_kind", settings.kind_on_update))
         if choice == "refuse"
     }
@@ -254,11 +256,11 @@ def _with_limits(document: Schema, settings: Settings) -> Schema:
     return document
 
 
-def _closed_objects(schema: Any, schemas: Schema, seen: set[int]) -> Iterator[Schema]:
+def _closed_objects(schema: Schema, schemas: Schema, seen: set[int]) -> Iterator[Schema]:
     """Find the closed objects that a request is made of, apart from alternatives."""
-    while isinstance(schema, dict) and "$ref" in schema:
+    while "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
-    if not isinstance(schema, dict) or id(schema) in seen:
+    if id(schema) in seen:
         return
     seen.add(id(schema))
     inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]

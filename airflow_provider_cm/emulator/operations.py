@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
 from airflow_provider_cm.emulator.contract import Contract, Operation, Parameter, contract_for
@@ -69,6 +70,13 @@ class Call:
 _routes: dict[str, Route] = {}
 
 
+class _ProjectConvertor(StringConvertor):
+    regex = "(?!id:)[^/]+"
+
+
+register_url_convertor("project", _ProjectConvertor())
+
+
 def operation(operation_id: str) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
     """Have a function answer an operation of the contract."""
     described = contract_for(Settings()).operation(operation_id)
@@ -81,7 +89,13 @@ def operation(operation_id: str) -> Callable[[Callable[[Call], Response]], Calla
             with state.lock:
                 return handler(_call(request, state, operation_id, data))
 
-        route = Route(described.path, endpoint, methods=[described.method], name=operation_id)
+        # No project is named "id:...", so such a path is an id's.
+        route = Route(
+            described.path.replace("{owner}", "{owner:project}"),
+            endpoint,
+            methods=[described.method],
+            name=operation_id,
+        )
         # Starlette adds HEAD, which the API does not have.
         route.methods = {described.method}
         _routes[operation_id] = route

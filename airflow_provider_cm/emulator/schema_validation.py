@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Schema = dict[str, Any]
+
+# The schema of a property that is not allowed, whatever it holds.
+FORBIDDEN: Schema = {"not": {}}
 
 _LONGEST = 200
 _PYTHON_PATTERN = "x-python-pattern"
@@ -42,10 +48,9 @@ class SchemaValidator:
         if mistake is None:
             return None
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in mistake.absolute_path)
-        if mistake.validator is None:
-            # A property whose schema is ``false``: it is not allowed here, whatever it holds.
-            name = mistake.absolute_path[-1] if mistake.absolute_path else ""
-            place = place[: -len(f".{name}")]
+        if mistake.validator == "not" and mistake.validator_value == FORBIDDEN["not"]:
+            name = mistake.absolute_path[-1]
+            place = place.removesuffix(f".{name}")
             message = f"Additional properties are not allowed ({shorten(name)} was unexpected)"
         else:
             message = mistake.message
@@ -84,24 +89,36 @@ class _PythonPattern:
 
 
 def _for_rust(schema: Any) -> Any:
+    # Property names that only Python's reading of a pattern matches are left to the exact validator.
+    return _with_patterns(schema, lambda pattern: (_PYTHON_PATTERN, pattern))
+
+
+def portable(schema: Any) -> Any:
+    """Give a schema, or a whole OpenAPI document, with its patterns in the syntax that JSON Schema recommends."""
+    return _with_patterns(schema, lambda pattern: ("pattern", _ecmascript(pattern)))
+
+
+def _with_patterns(schema: Any, change: Callable[[str], tuple[str, str]]) -> Any:
     if isinstance(schema, list):
-        return [_for_rust(item) for item in schema]
+        return [_with_patterns(item, change) for item in schema]
     if not isinstance(schema, dict):
         return schema
     changed: Schema = {}
     for key, value in schema.items():
         if key == "pattern" and isinstance(value, str):
-            changed[_PYTHON_PATTERN] = value
+            keyword, pattern = change(value)
+            changed[keyword] = pattern
         elif key == "patternProperties":
-            # Names that only Python's reading of a pattern matches are refused here, and judged by the exact validator.
-            changed[key] = {_ecmascript(pattern): _for_rust(rule) for pattern, rule in value.items()}
+            changed[key] = {_ecmascript(name): _with_patterns(rule, change) for name, rule in value.items()}
         else:
-            changed[key] = _for_rust(value)
+            changed[key] = _with_patterns(value, change)
     return changed
 
 
 def _ecmascript(pattern: str) -> str:
-    return pattern.replace(r"\Z", "$").replace(r"\'", "'").replace(r"\"", '"')
+    for python, portable_form in ((r"\Z", "$"), (r"\'", "'"), (r"\"", '"'), ("(?P<", "(?<"), ("{,", "{0,")):
+        pattern = pattern.replace(python, portable_form)
+    return pattern
 
 
 def shorten(value: object) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
 _MOST_UPDATES = 25
+_PUBLIC_TAGS = ("generic.0.CONVKER5",)
 
 
 def _status(reply: Reply, *allowed: int) -> int:
@@ -187,6 +188,34 @@ def language_on_update(scratch: ScratchProject) -> Answer:
     return ("ignore" if after == before else "accept"), f"it answered 200, and the language is {after!r:.40}"
 
 
+def kind_on_update(scratch: ScratchProject) -> Answer:
+    """What an update does with the kind."""
+    source = scratch.create(_kind="call")
+    reply = scratch.update(source, {"_kind": "chat"})
+    if reply.status in (400, 422):
+        return "refuse", f"it answered {reply}"
+    _status(reply, 200)
+    after = scratch.read(source).get("_kind")
+    if after is None:
+        raise UnsettledError("it answered 200, and the kind is not shown")
+    if after not in ("call", "chat"):
+        raise UnsettledError(f"it answered 200, and the kind is {after!r:.40}")
+    return ("ignore" if after == "call" else "accept"), f"it answered 200, and the kind is {after!r}"
+
+
+def transform_tags(scratch: ScratchProject) -> Answer:
+    """Which of the transform tags that are public are known."""
+    replies = {tag: scratch.put(scratch.name(), {"email_transform_tag": tag}) for tag in _PUBLIC_TAGS}
+    for reply in replies.values():
+        _status(reply, 200, 422)
+    known = tuple(tag for tag, reply in replies.items() if reply.ok)
+    unknown = scratch.put(scratch.name(), {"email_transform_tag": "probe.0.NOSUCHTG"})
+    if unknown.ok:
+        raise UnsettledError("it accepts a tag that is none")
+    _status(unknown, 422)
+    return known, f"accepted of those tried, which were {', '.join(_PUBLIC_TAGS)}; another answered {unknown}"
+
+
 def sensitive_properties_update(scratch: ScratchProject) -> Answer:
     """What an update does with the list of sensitive properties."""
     source = scratch.create(sensitive_properties=["string:A"])
@@ -287,6 +316,8 @@ QUESTIONS: dict[str, Ask] = {
         unknown_field,
         languages,
         language_on_update,
+        kind_on_update,
+        transform_tags,
         duplicate_put,
         missing_project,
         missing_project_list,

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
-from airflow_provider_cm.emulator.middleware import tidy
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.middleware import tidy
 from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:

@@ -16,8 +16,11 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
-from airflow_provider_cm.emulator import app  # noqa: F401  registers the operations
+from airflow_provider_cm.emulator import (
+    EmulatorServer,
+    Settings,
+    app,  # noqa: F401  registers the operations
+)
 from airflow_provider_cm.emulator.contract import contract_for
 from airflow_provider_cm.emulator.operations import registered_operations
 from tests.integration.emulator.conftest import Caller
