@@ -13,7 +13,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings, response_check, serializers
 from airflow_provider_cm.emulator.contract import contract_for, operation_ids
