@@ -9,7 +9,14 @@ from starlette.routing import Route
 from airflow_provider_cm.emulator.contract import contract_for
 from airflow_provider_cm.emulator.operations import registered_operations, registered_routes
 from airflow_provider_cm.emulator.responses import JsonResponse, application
-from airflow_provider_cm.emulator.routes import buckets, projects, sources, users  # noqa: F401  registers operations
+from airflow_provider_cm.emulator.routes import (  # noqa: F401  registers operations
+    attachments,
+    buckets,
+    comments,
+    projects,
+    sources,
+    users,
+)
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

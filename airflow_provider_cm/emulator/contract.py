@@ -76,6 +76,7 @@ class Contract:
         # What its schemas refer to.
         self.components: Schema = self._document["components"]
         self._operations: dict[str, Operation] = {}
+        self._components: dict[str, SchemaValidator] = {}
 
     @cached_property
     def error_response(self) -> SchemaValidator:
@@ -88,6 +89,12 @@ class Contract:
             path, method = _places()[operation_id]
             self._operations[operation_id] = self._read(operation_id, path, method)
         return self._operations[operation_id]
+
+    def component(self, name: str) -> SchemaValidator:
+        """Give the validator of a part of requests or responses, such as ``CommentNew``."""
+        if name not in self._components:
+            self._components[name] = self._validator({"$ref": f"#/components/schemas/{name}"})
+        return self._components[name]
 
     def without_ignored(self, value: Any, schema: Schema) -> Any:
         """Leave out of a request what the settings say is ignored: unknown fields, and null where it is not allowed."""

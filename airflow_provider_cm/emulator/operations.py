@@ -14,11 +14,11 @@ the token has the permissions, all parts of the request are valid, and the state
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
@@ -29,8 +29,6 @@ from airflow_provider_cm.emulator.settings import Settings
 from airflow_provider_cm.emulator.tokens import bearer_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -50,6 +48,7 @@ class Call:
     :param path: the path parameters by name.
     :param query: the query parameters that were sent, with their types.
     :param body: the JSON body; ``None`` if the operation has none.
+    :param data: the body as it was sent.
     """
 
     request: Request
@@ -60,6 +59,7 @@ class Call:
     path: dict[str, str]
     query: dict[str, Any]
     body: Any
+    data: bytes
 
     @property
     def readable(self) -> Tenant:
@@ -67,6 +67,7 @@ class Call:
         return self.state.readable(self.tenant)
 
 
+Repair = Callable[[Any, Settings], Any]
 _routes: dict[str, Route] = {}
 
 
@@ -77,8 +78,15 @@ class _ProjectConvertor(StringConvertor):
 register_url_convertor("project", _ProjectConvertor())
 
 
-def operation(operation_id: str) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
-    """Have a function answer an operation of the contract."""
+def operation(
+    operation_id: str, *, repair: Repair | None = None
+) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
+    """
+    Have a function answer an operation of the contract.
+
+    :param repair: is given a body that the contract does not allow, and the settings; it gives what is left of it, or
+        raises an error of its own.
+    """
     described = contract_for(Settings()).operation(operation_id)
 
     def register(handler: Callable[[Call], Response]) -> Callable[[Call], Response]:
@@ -87,7 +95,7 @@ def operation(operation_id: str) -> Callable[[Callable[[Call], Response]], Calla
             data = await request.body()
             state: State = request.scope["emulator.state"]
             with state.lock:
-                return handler(_call(request, state, operation_id, data))
+                return handler(_call(request, state, operation_id, data, repair))
 
         # No project is named "id:...", so such a path is an id's.
         route = Route(
@@ -114,8 +122,10 @@ def registered_operations() -> list[str]:
     return list(_routes)
 
 
-def _call(request: Request, state: State, operation_id: str, data: bytes) -> Call:
+def _call(request: Request, state: State, operation_id: str, data: bytes, repair: Repair | None) -> Call:
     settings = state.settings
+    if settings.max_body_bytes is not None and len(data) > settings.max_body_bytes:
+        raise ApiError(413, "413 Request Entity Too Large")
     contract = contract_for(settings)
     described = contract.operation(operation_id)
     tenant: Tenant = request.scope["emulator.tenant"]
@@ -124,8 +134,8 @@ def _call(request: Request, state: State, operation_id: str, data: bytes) -> Cal
     for each in described.path_parameters:
         _check_name(each, request.path_params[each.name], settings)
     query = {each.name: value for each in described.query_parameters if (value := _query(each, request)) is not None}
-    body = _body(described, contract, data)
-    return Call(request, state, tenant, settings, grant, dict(request.path_params), query, body)
+    body = _body(described, contract, data, (lambda bad: repair(bad, settings)) if repair else None)
+    return Call(request, state, tenant, settings, grant, dict(request.path_params), query, body, data)
 
 
 def _check_permissions(described: Operation, grant: Grant, settings: Settings) -> None:
@@ -157,16 +167,20 @@ def check_body(body: Any, operation_id: str, settings: Settings) -> Any:
     return _check_body(body, contract.operation(operation_id), contract)
 
 
-def _body(described: Operation, contract: Contract, data: bytes) -> Any:
+def _body(described: Operation, contract: Contract, data: bytes, repair: Callable[[Any], Any] | None) -> Any:
     if described.request is None or (not data and not described.request_required):
         return None
-    return _check_body(parse_json(data), described, contract)
+    return _check_body(parse_json(data), described, contract, repair)
 
 
-def _check_body(body: Any, described: Operation, contract: Contract) -> Any:
+def _check_body(body: Any, described: Operation, contract: Contract, repair: Callable[[Any], Any] | None = None) -> Any:
     if described.request is None:
         return body
     body = contract.without_ignored(body, described.request.schema)
+    if described.request.accepts(body):
+        return body
+    if repair is not None:
+        body = repair(body)
     mistake = described.request.error(body)
     if mistake is not None:
         raise ApiError(400, mistake)
@@ -195,21 +209,7 @@ def _typed(text: str, kind: object) -> object:
 def parse_json(body: bytes) -> object:
     """Read a body as strict JSON: 400 for anything else, NaN, invalid UTF-8 and lone surrogates included."""
     try:
-        value: object = json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite)
-        if b"\\u" in body:
-            # Half of a surrogate pair is no text, and could not be kept.
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        value: object = orjson.loads(body)
+    except ValueError:
         raise ApiError(400, "The request body is not valid JSON") from None
     return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(text)
-    return number

@@ -32,6 +32,8 @@ ROLES = {
         "users-read",
         "users-write",
     },
+    # May fill sources, and neither create nor change nor delete them.
+    "loader": _LOOK | {"sources-add-comments"},
     "viewer": _LOOK,
     "none": frozenset[str](),
 }

@@ -7,17 +7,19 @@ import json
 import os
 import queue
 import threading
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from airflow_provider_cm.emulator.faults import Fault
     from airflow_provider_cm.emulator.state import State
 
 _STDERR = 2
+_MOST_BODY_BYTES = 256 * 1024 * 1024
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 
@@ -36,6 +38,7 @@ class RecordedRequest:
     :param at: when the answer began, by the emulator's clock.
     :param number: counts the requests as they arrived, from 1; the record is in the order of the answers.
     :param fault: the fault that it met, if any.
+    :param dropped: length of the body, in bytes, if it was dropped since; ``body`` is empty then.
     """
 
     method: str
@@ -48,11 +51,56 @@ class RecordedRequest:
     at: datetime
     number: int = 0
     fault: Fault | None = None
+    dropped: int = 0
 
     @property
     def json(self) -> Any:
         """The body, parsed; ``None`` if there is none."""
         return json.loads(self.body) if self.body else None
+
+
+class RequestRecord:
+    """
+    The latest requests, oldest first.
+
+    Bodies are kept while they are 256 MiB in all; then those of the oldest requests are dropped, and only their length
+    is known. So loading a million messages does not fill the memory.
+
+    :param most: how many requests to keep.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._requests: deque[RecordedRequest] = deque()
+        self._most = most
+        self._bytes = 0
+        # The requests before this position have lost their bodies.
+        self._whole = 0
+
+    def append(self, request: RecordedRequest) -> None:
+        """Add a request, and drop what is too much."""
+        self._requests.append(request)
+        self._bytes += len(request.body)
+        while self._bytes > _MOST_BODY_BYTES:
+            old = self._requests[self._whole]
+            self._bytes -= len(old.body)
+            self._requests[self._whole] = replace(old, body=b"", dropped=len(old.body))
+            self._whole += 1
+        if len(self._requests) > self._most:
+            self._bytes -= len(self._requests.popleft().body)
+            self._whole = max(0, self._whole - 1)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._requests.clear()
+        self._bytes = self._whole = 0
+
+    def __iter__(self) -> Iterator[RecordedRequest]:
+        """Give them, oldest first."""
+        return iter(self._requests)
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._requests)
 
 
 class RequestLog:

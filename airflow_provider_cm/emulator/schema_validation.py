@@ -40,9 +40,13 @@ class SchemaValidator:
         self.schema = schema
         self._whole = {**schema, "components": components}
 
-    def error(self, value: object) -> str | None:
-        """Explain what is wrong with a value, with the place in parentheses; ``None`` if nothing is."""
-        if self._accepts(value):
+    def error(self, value: object, at: str = "") -> str | None:
+        """
+        Explain what is wrong with a value, with the place in parentheses; ``None`` if nothing is.
+
+        :param at: the place of the value itself.
+        """
+        if self.accepts(value):
             return None
         mistake = best_match(self._exact.iter_errors(value))
         if mistake is None:
@@ -58,9 +62,11 @@ class SchemaValidator:
             message = message.replace(repr(mistake.instance), shorten(mistake.instance), 1)
         if len(message) > 3 * _LONGEST:
             message = message[: 3 * _LONGEST] + "..."
-        return f"{message} (in {place.removeprefix('.')})" if place else message
+        place = f"{at}{place}".removeprefix(".")
+        return f"{message} (in {place})" if place else message
 
-    def _accepts(self, value: object) -> bool:
+    def accepts(self, value: object) -> bool:
+        """Tell whether a value is right for sure; :meth:`error` judges the few others that may be right, too."""
         try:
             return bool(self._fast.is_valid(value))
         except (ValueError, TypeError, OverflowError):

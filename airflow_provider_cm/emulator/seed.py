@@ -20,7 +20,7 @@ A seed file is YAML or JSON (by its ending) and takes the place of the default t
         tokens:                           # optional: developer tokens that no other tenant knows
           - name: dev-loader
             value: some-token
-            role: admin                   # or viewer
+            role: admin                   # or loader, viewer, none
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class _Project(_Part):
 class _Token(_Part):
     name: Annotated[str, Field(min_length=1)]
     value: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")]
-    role: Literal["admin", "viewer", "none"] = "admin"
+    role: Literal["admin", "loader", "viewer", "none"] = "admin"
 
 
 class _Tenant(_Part):

@@ -144,7 +144,11 @@ class EmulatorServer:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, oldest first, without those to the admin endpoint; at most the last 100,000."""
+        """
+        The requests so far, oldest first, without those to the admin endpoint; at most the last 100,000.
+
+        The bodies are kept while they are 256 MiB in all (see :class:`RecordedRequest`).
+        """
         with self.state.lock:
             return list(self.state.requests)
 

@@ -126,6 +126,69 @@ class Settings(BaseModel):
         default=4096,
         description="Most sensitive properties of one source. A fact, from the vendor's contract of 2025.",
     )
+    bad_message: Literal["refuse", "skip"] = Field(
+        default="refuse",
+        description="A message in a batch that breaks the rules: the batch is refused whole, or the message is left "
+        "out without a word. A guess: the vendor's client sends a refused batch again one by one.",
+    )
+    duplicate_messages: Literal["last", "first", 400, 409, 422] = Field(
+        default="last",
+        description="The same id twice in a batch: as if sent one after the other, the later ones ignored, or an "
+        "error of this status. A guess: the vendor's client refuses files with duplicates unless told otherwise.",
+    )
+    omitted_message_field: Literal["clear", "keep"] = Field(
+        default="clear",
+        description="An optional field of a message that an overwrite leaves out is cleared or kept. A guess: the "
+        "vendor's page says that the message is overwritten.",
+    )
+    message_without_timestamp: Literal["now", 400, 422] = Field(
+        default="now",
+        description="A message without a timestamp gets the time of its arrival, or is an error of this status. The "
+        "vendor's contract of 2025 does not require one, its page and its schema of 2021 do; what it gets is a guess.",
+    )
+    naive_timestamp: Literal["utc", 400, 422] = Field(
+        default="utc",
+        description="A timestamp without an offset is UTC, or an error of this status. That it is allowed is a fact, "
+        "from the vendor's contract of 2025; that it is UTC is what a page on its activities says.",
+    )
+    range_end: Literal["inclusive", "exclusive"] = Field(
+        default="inclusive",
+        description="Whether to_timestamp, and the maximum of a filter, belong to the range. A guess: the vendor's "
+        "client's tests say so, a document made from its contract says the opposite.",
+    )
+    billed_text: Literal["all", "body"] = Field(
+        default="all",
+        description="Which texts of a message are billed when they change: subject and signature too, or the body "
+        "only. A guess: the vendor's page says text.",
+    )
+    max_batch: Annotated[int, Field(ge=1)] = Field(
+        default=16384,
+        description="Most messages in one sync; more are 400. A fact from the vendor's page; the status is a guess.",
+    )
+    max_raw_email_batch: Annotated[int, Field(ge=1)] = Field(
+        default=4096,
+        description="Most emails in one sync-raw-emails; more are 400. From a description in the vendor's contract of "
+        "2025, while its schema of 2021 says 16384; the status is a guess.",
+    )
+    max_delete_ids: Literal[32, 128] = Field(
+        default=32,
+        description="Most ids in one delete of messages; more are 400. A guess: the vendor's client keeps to 32 as "
+        "the maximum that the API permits, a document made from its contract says 128.",
+    )
+    message_quota: _Count | None = Field(
+        default=None,
+        description="Most messages a tenant may hold; a batch that would pass it is 403, and nothing of it is stored. "
+        "That there is such a quota is a fact, from the vendor's contract of 2025; the answer is a guess.",
+    )
+    max_body_bytes: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Longest request body, in bytes; a longer one is 413. A guess: no limit is known.",
+    )
+    statistics_lag_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Seconds until the statistics of a source count a message that was created; a delete counts at "
+        "once. A guess: reading a message works at once in the vendor's client's tests, counting is not tested.",
+    )
     invalid_client: Literal[400, 401] = Field(
         default=400,
         description="Status of the token endpoint's invalid_client. A guess: RFC 6749 allows both.",

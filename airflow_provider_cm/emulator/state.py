@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.errors import ApiError
 from airflow_provider_cm.emulator.faults import Faults
+from airflow_provider_cm.emulator.message_store import MessageStore
+from airflow_provider_cm.emulator.message_times import microseconds
 from airflow_provider_cm.emulator.permissions import ROLES
-from airflow_provider_cm.emulator.records import Change, Clock, utc_now
+from airflow_provider_cm.emulator.records import Change, Clock, Source, utc_now
+from airflow_provider_cm.emulator.request_log import RequestRecord
 from airflow_provider_cm.emulator.settings import Settings
 from airflow_provider_cm.emulator.tenant import Tenant
 from airflow_provider_cm.emulator.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from airflow_provider_cm.emulator.request_log import RecordedRequest
 
@@ -59,6 +63,7 @@ class State:
         self.admin_token = secrets.token_urlsafe(24) if random_tokens else None
         self._initial_settings = settings or Settings()
         self._fill = fill or fill_default
+        self.messages = MessageStore()
         self._values = {
             name: secrets.token_urlsafe(24) if random_tokens else name
             for name in ("emulator-admin", "emulator-viewer", "emulator-secret")
@@ -71,10 +76,11 @@ class State:
             self.faults.clear()
             self.settings = self._initial_settings
             self.tenants: dict[str, Tenant] = {}
-            self.requests: deque[RecordedRequest] = deque(maxlen=_MOST_KEPT)
+            self.requests = RequestRecord(_MOST_KEPT)
             self.changes: deque[Change] = deque(maxlen=_MOST_KEPT)
             self._numbers = itertools.count(1)
             self._sent: dict[str, deque[float]] = {}
+            self.messages.clear()
             self.tokens.clear()
             for role in ("admin", "viewer"):
                 name = f"emulator-{role}"
@@ -91,6 +97,17 @@ class State:
     def gateway_time(self) -> datetime:
         """Tell the time by the clock of the gateway in front, as the ``Date`` header has it."""
         return self.clock() + timedelta(seconds=self.settings.date_offset_s)
+
+    def keep_messages(self, path: Path) -> None:
+        """
+        Keep messages in a database on disk from now on, and show those that it holds of the sources that there are.
+
+        :raises OSError: the database can't be opened.
+        """
+        with self.lock:
+            self.messages.close()
+            self.messages = MessageStore(path)
+            self.messages.keep_only((tenant.path, each) for tenant in self.tenants.values() for each in tenant.sources)
 
     # Tenants
 
@@ -124,8 +141,17 @@ class State:
         if self.on_change is not None:
             self.on_change()
 
+    def set_message_count(self, tenant: str, source: Source, count: int) -> None:
+        """Have statistics tell a number of messages of a source that none were loaded into; otherwise 409."""
+        if self.messages.was_loaded(tenant, source.id):
+            raise ApiError(409, f"'{source.owner}/{source.name}' holds messages that were loaded, and counts them")
+        self.tenant(tenant).set_comments(source, count)
+        self.changed()
+
     def _record_change(self, change: Change) -> None:
         self.changes.append(replace(change, request=serving.get()))
+        if change.action == "delete" and change.before is not None:
+            self.messages.delete_source(change.tenant, change.before.id)
 
     def number(self) -> int:
         """Give the next request its number."""
@@ -141,6 +167,11 @@ class State:
             if change.tenant == tenant.path:
                 unseen.append(change)
         return tenant.without(unseen) if unseen else tenant
+
+    def statistics_time(self) -> int | None:
+        """Tell until when statistics have counted what was added, in microseconds; ``None`` for now."""
+        lag = self.settings.statistics_lag_s
+        return microseconds(self.clock() - timedelta(seconds=lag)) if lag else None
 
     # Settings and limits
 

@@ -1,4 +1,4 @@
-"""The state file: tenants, projects, buckets and sources, kept across restarts."""
+"""The state file: tenants, projects, buckets and sources, kept across restarts; messages in a database beside it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def messages(self) -> Path:
+        """Where the messages are: in a database beside the file."""
+        return self.path.with_name(f"{self.path.name}.messages")
+
     def keep(self, state: State) -> None:
         """
         Load what the file holds in place of what the state began with, and keep the state from now on.
@@ -58,6 +63,9 @@ class StateFile:
         """
         if self.path.exists():
             self._load(state)
+        else:
+            self.messages.unlink(missing_ok=True)
+        state.keep_messages(self.messages)
         self._save(state)
         state.on_change = lambda: self._save(state)
 

@@ -6,13 +6,19 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import orjson
+
 from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.operations import check_body, check_name
+from airflow_provider_cm.emulator.message_sync import Target, message_jsons
+from airflow_provider_cm.emulator.operations import check_body, check_name, parse_json
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.serializers import bucket_json, project_json, source_json
 from airflow_provider_cm.emulator.source_fields import source_fields
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_cm.emulator.message_store import Bill
     from airflow_provider_cm.emulator.records import Source, SourceFields
     from airflow_provider_cm.emulator.state import State
 
@@ -99,21 +105,53 @@ class TenantHandle:
             state.changed()
 
     def set_message_count(self, project: str, name: str, count: int) -> None:
-        """Say how many messages a source holds, as its statistics tell it."""
-        state = self._state
-        with state.lock:
-            state.tenant(self.path).set_comments(self._find(project, name), count)
-            state.changed()
+        """
+        Say how many messages a source holds, as its statistics tell it, without loading any.
+
+        :raises ApiError: 409 if messages were loaded into the source: then those are counted.
+        """
+        with self._state.lock:
+            self._state.set_message_count(self.path, self._find(project, name), count)
+
+    def add_messages(self, project: str, name: str, messages: Iterable[dict[str, Any]]) -> dict[str, int]:
+        """
+        Create or overwrite messages, as a sync does, and as it is billed.
+
+        :param messages: as in the body of a sync, such as ``{"id": "1", "messages": [{"body": {"text": "Hello"}}]}``.
+        :return: how many were what, as a sync answers it.
+        """
+        with self._state.lock:
+            # A copy, and JSON: the store takes them apart.
+            body = parse_json(orjson.dumps({"comments": list(messages)}))
+            comments = check_body(body, "syncComments", self._state.settings)["comments"]
+            return self._messages_of(project, name).sync(comments).to_json()
+
+    def messages(self, project: str, name: str) -> list[dict[str, Any]]:
+        """List the messages of a source as the API shows them, by timestamp."""
+        with self._state.lock:
+            target = self._messages_of(project, name)
+            return message_jsons(target.store.scan(self.path, target.source), target, markup=True)
+
+    def delete_messages(self, project: str, name: str, ids: Iterable[str]) -> int:
+        """Delete messages, for instance as somebody else would; give the number of those that were there."""
+        with self._state.lock:
+            return self._state.messages.delete(self.path, self._messages_of(project, name).source, ids)
+
+    @property
+    def bill(self) -> Bill:
+        """What the tenant would have paid for since the start: messages created, and updates that changed a text."""
+        with self._state.lock:
+            return self._state.messages.bill(self.path)
 
     def add_token(
-        self, name: str, value: str | None = None, *, role: Literal["admin", "viewer", "none"] = "admin"
+        self, name: str, value: str | None = None, *, role: Literal["admin", "loader", "viewer", "none"] = "admin"
     ) -> str:
         """
         Add a developer token that this tenant knows and every other tenant answers with 401.
 
         :param name: names it in the record of requests, and for :meth:`connection`.
         :param value: the token itself; made up if not given.
-        :param role: ``admin`` may do everything, ``viewer`` only look, ``none`` nothing.
+        :param role: ``admin`` may do everything, ``loader`` look and load messages, ``viewer`` look, ``none`` nothing.
         :return: the token itself.
         """
         self._state.tenant(self.path)
@@ -161,6 +199,10 @@ class TenantHandle:
         if source is None:
             raise ApiError(404, f"Source '{project}/{name}' not found")
         return source
+
+    def _messages_of(self, project: str, name: str) -> Target:
+        state = self._state
+        return Target(state.messages, self.path, self._find(project, name).id, state.now(), state.settings)
 
     def _show(self, source: Source) -> dict[str, Any]:
         return source_json(source, self._state.settings.changed(shapes="full"), language=True)

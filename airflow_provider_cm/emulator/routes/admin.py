@@ -7,6 +7,7 @@ It is open on the loopback interface and needs the random admin token, as a bear
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -71,7 +72,7 @@ class NewToken(_Body):
 
     tenant: str
     name: Annotated[str, Field(min_length=1)]
-    role: Literal["admin", "viewer", "none"] = "admin"
+    role: Literal["admin", "loader", "viewer", "none"] = "admin"
     token: _TokenValue | None = None
 
 
@@ -225,8 +226,21 @@ def set_message_count(call: AdminCall) -> Response:
     source = tenant.source(body.project, body.name, call.state.settings)
     if source is None:
         raise ApiError(404, f"Source '{body.project}/{body.name}' not found")
-    tenant.set_comments(source, body.count)
-    call.state.changed()
+    call.state.set_message_count(body.tenant, source, body.count)
+    return ok()
+
+
+@_route("GET", "/bills")
+def list_bills(call: AdminCall) -> Response:
+    """Tell what each tenant would have paid for."""
+    bills = {path: call.state.messages.bill(path) for path in call.state.tenants}
+    return ok(bills={path: {**asdict(bill), "ai_units": bill.ai_units} for path, bill in bills.items()})
+
+
+@_route("DELETE", "/bills")
+def clear_bills(call: AdminCall) -> Response:
+    """Begin all bills anew."""
+    call.state.messages.clear_bills()
     return ok()
 
 

@@ -1,4 +1,4 @@
-"""Sources: list, get, create, update, delete; their statistics and threads."""
+"""Sources: list, get, create, update, delete."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _respond_with_list(call: Call, project: str | None) -> Response:
     return ok(sources=[source_json(source, call.settings, language=False) for source in found])
 
 
-def find_source(call: Call) -> Source:
-    """Give the source that the path names; 404 if there is none."""
+def find_source(call: Call, *, write: bool = False) -> Source:
+    """Give the source that the path names, as reads show it, or as it is for a write; 404 if there is none."""
     owner, name = call.path["owner"], call.path["source_name"]
-    source = call.readable.source(owner, name, call.settings)
+    source = (call.tenant if write else call.readable).source(owner, name, call.settings)
     if source is None:
         raise ApiError(404, f"Source '{owner}/{name}' not found")
     return source
@@ -86,16 +86,3 @@ def delete_source(call: Call) -> Response:
     call.tenant.delete_source(call.path["source_id"], call.settings)
     call.state.changed()
     return ok()
-
-
-@operation("getSourceStatistics")
-def source_statistics(call: Call) -> Response:
-    """Count a source's messages."""
-    return ok(statistics={"num_comments": find_source(call).num_comments})
-
-
-@operation("getThreadsBySource")
-def source_threads(call: Call) -> Response:
-    """List the threads of a source."""
-    find_source(call)
-    return ok(threads=[])
