@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -58,6 +59,10 @@ class Target:
     now: datetime
     settings: Settings
 
+    @cached_property
+    def _now(self) -> int:
+        return microseconds(self.now)
+
     def sync(self, comments: list[Json], *, overwrite: bool = True) -> SyncCounts:
         """
         Keep a batch of valid comments.
@@ -109,19 +114,18 @@ class Target:
     def _stored(self, comment: Json, old: StoredMessage | None) -> StoredMessage:
         message_id = comment.pop("id")
         text, thread = comment.pop("timestamp", None), comment.pop("thread_id", None)
-        now = microseconds(self.now)
         if text is not None:
             timestamp = self._timestamp(text)
         elif self.settings.message_without_timestamp != "now":
             raise _BadMessageError(self.settings.message_without_timestamp, "'timestamp' is a required property")
         else:
-            timestamp = now if old is None else old.timestamp
-        created = now if old is None else old.created
+            timestamp = self._now if old is None else old.timestamp
+        created = self._now if old is None else old.created
         if old is not None and self.settings.omitted_message_field == "keep":
             comment = {**old.fields, **comment}
             thread = old.thread if thread is None else thread
         annotated = False if old is None else old.annotated
-        return StoredMessage(message_id, timestamp, created, now, thread, annotated, orjson.dumps(comment))
+        return StoredMessage(message_id, timestamp, created, self._now, thread, annotated, orjson.dumps(comment))
 
     def _timestamp(self, text: str) -> int:
         if self.settings.naive_timestamp != "utc" and is_naive(text):

@@ -39,17 +39,19 @@ def read_time(text: str) -> int:
     :return: microseconds since 1970.
     :raises ValueError: it is no time, such as the 30th of February.
     """
+    # Python's own reader is fast, but takes the half minute of 10:30.5 for half a second.
+    usual = text[13:14] == text[16:17] == ":"
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text) if usual else _read_any(text)
     except ValueError:
-        moment = _read_rare(text)
+        moment = _read_any(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return microseconds(moment)
 
 
-def _read_rare(text: str) -> datetime:
-    """Read what Python's own reader does not: months, ordinal days, hour 24, fractions of hours and minutes."""
+def _read_any(text: str) -> datetime:
+    """Read what the contract allows: months, weeks, ordinal days, hour 24, fractions of hours and minutes."""
     found = _ISO.fullmatch(text)
     if found is None:
         raise ValueError(text)
