@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.client import Client, StoppedError
 from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, DeniedError, TroubleError
+from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.questions import QUESTIONS
 from airflow_provider_cm.emulator.probe.report import Report
 from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, ScratchProject, UnsettledError
@@ -36,7 +37,7 @@ class ProbeRun:
         """Do it; whatever happens, what was created is deleted."""
         try:
             self._check_project()
-            for name, ask in {**QUESTIONS, **self._about_tokens()}.items():
+            for name, ask in {**QUESTIONS, **self._about_messages(), **self._about_tokens()}.items():
                 self._settle(name, ask)
             self._look_at_a_wrong_token()
         except StoppedError:
@@ -89,6 +90,9 @@ class ProbeRun:
         shown = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
         self.report.observed["a wrong token"] = f"{reply}, {shown}"
 
+    def _about_messages(self) -> dict[str, Ask]:
+        return MESSAGE_QUESTIONS if self._scratch.may_load else dict.fromkeys(MESSAGE_QUESTIONS, _needs_loading)
+
     def _about_tokens(self) -> dict[str, Ask]:
         credentials = self._client.credentials
         if not isinstance(credentials, ClientCredentials):
@@ -110,3 +114,7 @@ class ProbeRun:
 
 def _needs_application(_: ScratchProject) -> Answer:
     raise UnsettledError("needs an external application (--app-id)")
+
+
+def _needs_loading(_: ScratchProject) -> Answer:
+    raise UnsettledError("needs a few messages, which are billed (--load-messages)")

@@ -42,6 +42,8 @@ class ScratchProject:
         self.viewer_token: str | None = None
         self.languages: tuple[str, ...] = ()
         self.accepted_languages: tuple[str, ...] = ()
+        # Whether messages may be loaded, which is billed.
+        self.may_load = False
         self.left_projects: list[str] = []
         self._count = 0
         self._bench: dict[str, Any] | None = None
@@ -85,6 +87,10 @@ class ScratchProject:
         if self._bench is None:
             self._bench = self.create()
         return self._bench
+
+    def place(self) -> Place:
+        """Give project and name of the source that the questions share."""
+        return self.project, self.bench()["name"]
 
     def update(self, source: Json, fields: Json) -> Reply:
         """Send an update of one of its own sources."""

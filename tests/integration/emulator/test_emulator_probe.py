@@ -41,6 +41,7 @@ EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "12"))
 SEED = random.randrange(2**32) if os.environ.get("EMULATOR_SEED") == "random" else 1
 # Asking would harm the tenant, or would need more than one machine and one moment.
 HARMFUL = {"source_quota", "rate_limit", "latency_ms", "read_lag_s", "date_offset_s"}
+HARMFUL |= {"message_quota", "max_batch", "max_raw_email_batch"}
 APPLICATION = {"token_lifetime", "invalid_client"}
 SECRETS = {"CM_TOKEN": "emulator-admin", "CM_VIEWER": "emulator-viewer", "CM_SECRET": "emulator-secret"}
 
@@ -88,17 +89,18 @@ def test_it_settles_what_can_be_settled(
 ) -> None:
     # With six digits it takes luck to tell fixed from trimmed: one time in a hundred no time ends in 0.
     settings = comms_mining_emulator.configure(timestamp_digits=3)
-    assert run(_arguments(tenant, application=True)) == 0
+    assert run(_arguments(tenant, "--load-messages", application=True)) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
     expected = {name: value for name, value in settings.model_dump(mode="json").items() if name not in HARMFUL}
     assert report["settings"] == expected
     assert set(report["not_settled"]) == HARMFUL
+    assert 0 < tenant.bill.ai_units <= 15
     assert set(report["evidence"]) == set(expected)
     assert report["observed"]["a wrong token"].startswith("401 'The token is not valid'")
     assert (report["left_behind"], report["unsure"], report["stopped"]) == ([], [], None)
     assert (_own(tenant), report["requests"]) == ([], len(comms_mining_emulator.requests))
-    assert report["requests"] <= 72
+    assert report["requests"] <= 105
     assert "will create" in err
     for secret in SECRETS.values():
         assert secret not in out + err
@@ -321,6 +323,7 @@ def test_an_expired_token_is_minted_anew(
     assert run(_arguments(tenant, application=True), backoff=0.001) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["not_settled"]) == HARMFUL
+    assert 0 < tenant.bill.ai_units <= 15
     assert _own(tenant) == []
 
 
