@@ -13,8 +13,11 @@ from airflow_provider_cm.emulator.routes import (  # noqa: F401  registers opera
     attachments,
     buckets,
     comments,
+    dataset_messages,
+    datasets,
     projects,
     sources,
+    streams,
     users,
 )
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 
 _Count = Annotated[int, Field(ge=0)]
 
 
-class Settings(BaseModel):
+class Settings(DatasetSettings):
     """
     One emulator's behaviour, immutable; :meth:`changed` gives a copy with other values.
 
@@ -43,7 +45,8 @@ class Settings(BaseModel):
     )
     delete_missing: Literal[200, 404] = Field(
         default=404,
-        description="DELETE of a source that is gone. A guess: the vendor's client forgives 404 after a retry.",
+        description="DELETE of a source, dataset or stream that is gone. A guess: the vendor's client forgives 404 "
+        "after a retry.",
     )
     invalid_name: Literal[400, 404, 422] = Field(
         default=400,
@@ -227,7 +230,7 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         text = value.strip()
-        if info.field_name in ("languages", "transform_tags"):
+        if isinstance(cls.model_fields[info.field_name or ""].default, tuple):
             return tuple(part.strip() for part in text.split(",") if part.strip())
         if text.isdecimal():
             return int(text)
@@ -263,7 +266,9 @@ def explain(error: ValidationError) -> str:
 def describe() -> list[tuple[str, str, str, str]]:
     """List every setting as (name, allowed values, default, description)."""
     rows = []
-    for name, field in Settings.model_fields.items():
+    fields = Settings.model_fields.items()
+    # Those of sources and messages first.
+    for name, field in sorted(fields, key=lambda item: item[0] in DatasetSettings.model_fields):
         default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default).lower()
         rows.append((name, _allowed(field.annotation), default, field.description or ""))
     return rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 # pydantic reads these annotations when the classes below are made.
+from airflow_provider_cm.emulator.dataset_records import Dataset  # noqa: TC001
 from airflow_provider_cm.emulator.records import Bucket, Project, Source, User  # noqa: TC001
 from airflow_provider_cm.emulator.settings import explain
 
@@ -26,6 +27,7 @@ class _KeptTenant(BaseModel):
     buckets: list[Bucket]
     sources: list[Source]
     users: list[User] = []
+    datasets: list[Dataset] = []
 
 
 class _Document(BaseModel):
@@ -77,7 +79,7 @@ class StateFile:
         with state.lock:
             state.tenants.clear()
             for kept in document.tenants:
-                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources, kept.users)
+                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources, kept.users, kept.datasets)
 
     def _save(self, state: State) -> None:
         with state.lock:
@@ -90,6 +92,7 @@ class StateFile:
                         buckets=list(tenant.buckets.values()),
                         sources=list(tenant.sources.values()),
                         users=list(tenant.users.values()),
+                        datasets=list(tenant.datasets.by_id.values()),
                     )
                     for tenant in state.tenants.values()
                 ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from airflow_provider_cm.emulator.dataset_store import Datasets
 from airflow_provider_cm.emulator.errors import ApiError
 from airflow_provider_cm.emulator.permissions import READ
 from airflow_provider_cm.emulator.records import (
@@ -22,6 +23,7 @@ from airflow_provider_cm.emulator.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from airflow_provider_cm.emulator.dataset_records import Dataset
     from airflow_provider_cm.emulator.settings import Settings
 
 _Record = TypeVar("_Record")
@@ -49,6 +51,7 @@ class Tenant:
     buckets: dict[str, Bucket] = field(default_factory=dict)
     # Those that were created or changed over the API; who owns a token is a user without being here.
     users: dict[str, User] = field(default_factory=dict)
+    datasets: Datasets = field(default_factory=Datasets)
     # (project, name) -> id; the way in for names exactly as they were given.
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -93,11 +96,14 @@ class Tenant:
         project = self.existing_project(name, settings)
         sources = [source for source in self.sources.values() if source.owner == project.name]
         buckets = [bucket for bucket in self.buckets.values() if bucket.owner == project.name]
-        counts = {"buckets": len(buckets), "sources": len(sources)}
+        datasets = self.datasets.in_project(project.name)
+        counts = {"buckets": len(buckets), "datasets": len(datasets), "sources": len(sources)}
         held = ", ".join(f'"{kind}": {count}' for kind, count in counts.items() if count)
         if held and not force:
             message = "Project contains child resources but force deletion was not requested"
             raise ApiError(409, f"{message}: {{{held}}}")
+        for dataset in datasets:
+            del self.datasets.by_id[dataset.id]
         for source in sources:
             self._remove(source)
         for bucket in buckets:
@@ -226,13 +232,21 @@ class Tenant:
         """Say how many comments a source holds; its ``updated_at`` stays, since its settings did not change."""
         self.sources[source.id] = replace(source, num_comments=count)
 
-    def load(self, projects: list[Project], buckets: list[Bucket], sources: list[Source], users: list[User]) -> None:
+    def load(
+        self,
+        projects: list[Project],
+        buckets: list[Bucket],
+        sources: list[Source],
+        users: list[User],
+        datasets: list[Dataset],
+    ) -> None:
         """Take over records that were kept elsewhere, in place of its own."""
         self.projects = {project.name: project for project in projects}
         self.buckets = {bucket.id: bucket for bucket in buckets}
         self.users = {user.id: user for user in users}
         self.sources = {source.id: source for source in sources}
         self._ids = {(source.owner, source.name): source.id for source in sources}
+        self.datasets = Datasets(datasets)
 
     def without(self, changes: Iterable[Change]) -> Tenant:
         """Give a copy, good for reading, in which the changes given have not been made; the latest comes first."""
@@ -282,6 +296,7 @@ class Tenant:
     def _remove(self, source: Source) -> None:
         del self.sources[source.id]
         del self._ids[source.owner, source.name]
+        self.datasets.forget_source(source.id)
         self.record(Change(self.clock(), self.path, "delete", source, None))
 
 

@@ -8,15 +8,17 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from airflow_provider_cm.emulator.dataset_json import dataset_json
 from airflow_provider_cm.emulator.errors import ApiError
 from airflow_provider_cm.emulator.message_sync import Target, message_jsons
 from airflow_provider_cm.emulator.operations import check_body, check_name, parse_json
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.serializers import bucket_json, project_json, source_json
 from airflow_provider_cm.emulator.source_fields import source_fields
+from airflow_provider_cm.emulator.stream_store import find_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider_cm.emulator.message_store import Bill
     from airflow_provider_cm.emulator.records import Source, SourceFields
@@ -169,6 +171,57 @@ class TenantHandle:
             found = state.tenant(self.path).source(project, name, state.settings)
             return self._show(found) if found else None
 
+    # Datasets
+
+    def add_dataset(self, project: str, name: str, *, sources: Iterable[str] = (), **fields: object) -> dict[str, Any]:
+        """
+        Add a dataset.
+
+        :param sources: names of its sources, as ``project/name``, or as a name alone in the dataset's own project.
+        :param fields: as in the body of a create: ``title``, ``has_sentiment``, ``label_defs`` and so on.
+        """
+        state = self._state
+        check_name(name, "createDataset", "dataset_name", state.settings)
+        with state.lock:
+            ids = [self._find(*_project_and_name(each, project)).id for each in sources]
+            body = {"dataset": {"source_ids": ids, **fields}}
+            wanted = check_body(body, "createDataset", state.settings)["dataset"]
+            tenant = state.tenant(self.path)
+            dataset, _ = tenant.datasets.create(tenant, project, name, wanted, state.settings)
+            state.changed()
+            return dataset_json(dataset, state.settings)
+
+    def set_predictions(self, project: str, name: str, uid: str, labels: Mapping[str, float]) -> None:
+        """
+        Say what a dataset predicts for a message, in place of what the emulator makes up.
+
+        :param uid: id of the source, a full stop, and the id of the message.
+        :param labels: probabilities by the names of labels.
+        """
+        state = self._state
+        with state.lock:
+            dataset = state.tenant(self.path).datasets.existing(project, name, state.settings)
+            found = [{"name": label, "probability": float(each)} for label, each in labels.items()]
+            dataset.predictions[uid] = sorted(found, key=lambda each: (-each["probability"], each["name"]))
+            state.changed()
+
+    def retrain(self, project: str, name: str) -> int:
+        """Have a dataset train a new model, which predicts something else; give its version."""
+        state = self._state
+        with state.lock:
+            dataset = state.tenant(self.path).datasets.existing(project, name, state.settings)
+            dataset.model_version += 1
+            dataset.trained_at = state.now()
+            state.changed()
+            return dataset.model_version
+
+    def stream_exceptions(self, project: str, dataset: str, stream: str) -> dict[str, str]:
+        """Give the types of the exceptions that were stored for a stream, by uid of the message."""
+        state = self._state
+        with state.lock:
+            found = state.tenant(self.path).datasets.existing(project, dataset, state.settings)
+            return dict(find_stream(found, stream, state.settings).exceptions)
+
     def connection(
         self,
         auth: Literal["token", "app"] = "token",
@@ -206,3 +259,9 @@ class TenantHandle:
 
     def _show(self, source: Source) -> dict[str, Any]:
         return source_json(source, self._state.settings.changed(shapes="full"), language=True)
+
+
+def _project_and_name(text: str, project: str) -> tuple[str, str]:
+    """Read ``project/name``, or a name alone."""
+    before, slash, name = text.rpartition("/")
+    return (before, name) if slash else (project, name)
