@@ -152,7 +152,7 @@ class Settings(DatasetSettings):
     naive_timestamp: Literal["utc", 400, 422] = Field(
         default="utc",
         description="A timestamp without an offset is UTC, or an error of this status. That it is allowed is a fact, "
-        "from the vendor's contract of 2025; that it is UTC is what a page on its activities says.",
+        "from the vendor's contract of 2025; that it is UTC is a guess, after a page on its activities.",
     )
     range_end: Literal["inclusive", "exclusive"] = Field(
         default="inclusive",
