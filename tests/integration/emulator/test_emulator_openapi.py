@@ -33,6 +33,7 @@ HEADERS = {"Authorization": "Bearer emulator-admin"}
 WELL_FORMED = {"owner": "[A-Za-z0-9]{1,256}", "source_name": "[A-Za-z0-9]{1,256}", "source_id": "[0-9a-f]{16}"}
 EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "3"))
 REPEATABLE = os.environ.get("EMULATOR_SEED") != "random"
+DEEP = ("Comments", "RawEmails", "Statistics", "Dataset", "Stream", "Labelling")
 LENIENT = Settings(
     shapes="docs",
     duplicate_put="upsert",
@@ -48,13 +49,23 @@ LENIENT = Settings(
 )
 
 
+def _shallow_operations() -> list[str]:
+    """
+    Leave out the operations whose bodies hold messages or filters.
+
+    Schemathesis lists every combination of their nested objects, and comes to no end. They have
+    generated bodies in test_emulator_contract.py.
+    """
+    return [each for each in registered_operations() if not any(part in each for part in DEEP)]
+
+
 def _schema(behaviour: Settings) -> Any:
     config = {
         "generation": {"mode": "all", "max-examples": EXAMPLES, "deterministic": REPEATABLE, "database": "none"},
         # A well-formed value can still be none, such as the id of a bucket that is not there.
         "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "403", "404", "409", "422"]}},
     }
-    described = contract_for(behaviour).document(TENANT, registered_operations())
+    described = contract_for(behaviour).document(TENANT, _shallow_operations())
     return schemathesis.openapi.from_dict(described, config=SchemathesisConfig.from_dict(config))
 
 
