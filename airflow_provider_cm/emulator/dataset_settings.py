@@ -39,8 +39,8 @@ class DatasetSettings(BaseModel):
     )
     predicted_labels: tuple[str, ...] = Field(
         default=("Complaint", "Request", "Request > Refund", "Request > Status", "Thanks"),
-        description="Labels that a dataset without labels of its own predicts. Made up: a hash of the text decides "
-        "which of them a message has, and with what probability.",
+        description="Labels that a dataset without labels of its own predicts. A guess: made up, as is that a hash of the "
+        "text decides which of them a message has, and with what probability.",
     )
     predicted_label_names: Literal["path", "text"] = Field(
         default="path",
@@ -50,7 +50,7 @@ class DatasetSettings(BaseModel):
     dataset_lag_s: _Lag = Field(
         default=0.0,
         description="Seconds until a dataset's exports, queries, statistics and streams show a message that was "
-        "created. That they lag is a fact: the vendor's client's tests wait for up to two hours.",
+        "created. That they lag is a fact, since the vendor's client's tests wait for hours; how long is a guess.",
     )
     prediction_lag_s: _Lag = Field(
         default=0.0,
