@@ -39,8 +39,8 @@ class DatasetSettings(BaseModel):
     )
     predicted_labels: tuple[str, ...] = Field(
         default=("Complaint", "Request", "Request > Refund", "Request > Status", "Thanks"),
-        description="Labels that a dataset without labels of its own predicts. A guess: made up, as is that a hash of the "
-        "text decides which of them a message has, and with what probability.",
+        description="Labels that a dataset without labels of its own predicts. A guess: made up, as is that a hash of "
+        "the text decides which of them a message has, and with what probability.",
     )
     predicted_label_names: Literal["path", "text"] = Field(
         default="path",
