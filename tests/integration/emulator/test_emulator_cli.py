@@ -172,7 +172,7 @@ def test_a_bad_port_isrefused(refused: Callable[..., str], comms_mining_emulator
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = """
 import sys
-sys.modules["fastapi"] = None
+sys.modules["starlette"] = None
 from airflow_provider_cm.emulator.__main__ import main
 sys.exit(main())
 """
@@ -246,7 +246,7 @@ tenants:
         sources:
           - {name: a, colour: red}
           - {name: a, language: klingon}
-          - {name: b, bucket_id: none-such}
+          - {name: b, bucket_id: 00000000deadbeef}
       - name: p
 """)
     with pytest.raises(SeedError) as caught:
@@ -259,7 +259,7 @@ tenants:
         "tenants.0.projects.0.sources: 'a' appears 2 times",
         "tenants.0.projects.0.sources.0: Additional properties are not allowed ('colour' was unexpected)",
         "tenants.0.projects.0.sources.1: 'klingon' is not one of",
-        "tenants.0.projects.0.sources.2: no bucket of this tenant has the id 'none-such'",
+        "tenants.0.projects.0.sources.2: no bucket of this tenant has the id '00000000deadbeef'",
     ):
         assert mistake in message
     assert "\n" not in message
