@@ -156,12 +156,8 @@ class Target:
             raise ApiError(403, f"quotas exceeded: this tenant may hold {quota} comments")
 
 
-class _BadMessageError(Exception):
+class _BadMessageError(ApiError):
     """A message that breaks a rule no schema can state."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def _same(old: StoredMessage, new: StoredMessage) -> bool:

@@ -83,7 +83,7 @@ class TenantHandle:
         state = self._state
         check_name(name, "createSource", "source_name", state.settings)
         with state.lock:
-            wanted = self._fields(fields, update=False)
+            wanted = self._source_fields(fields, update=False)
             tenant = state.tenant(self.path)
             source = tenant.create_source(project, name, wanted, state.settings)
             tenant.set_comments(source, messages)
@@ -94,7 +94,7 @@ class TenantHandle:
         """Change a source as an update does, for instance as somebody else's."""
         state = self._state
         with state.lock:
-            wanted = self._fields(fields, update=True)
+            wanted = self._source_fields(fields, update=True)
             source = state.tenant(self.path).update_source(project, name, wanted, state.settings)
             state.changed()
             return self._show(source)
@@ -242,7 +242,7 @@ class TenantHandle:
             connection["extra"] = {"identity_url": self.identity_url}
         return {**connection, "login": application.client_id, "password": application.secret}
 
-    def _fields(self, fields: dict[str, object], *, update: bool) -> SourceFields:
+    def _source_fields(self, fields: dict[str, object], *, update: bool) -> SourceFields:
         settings = self._state.settings
         body = check_body({"source": fields}, "updateSource" if update else "createSource", settings)
         return source_fields(body["source"], settings, update=update)
