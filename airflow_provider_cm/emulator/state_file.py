@@ -67,8 +67,8 @@ class StateFile:
             self._load(state)
         else:
             self.messages.unlink(missing_ok=True)
-        state.keep_messages(self.messages)
         self._save(state)
+        state.keep_messages(self.messages)
         state.on_change = lambda: self._save(state)
 
     def _load(self, state: State) -> None:

@@ -135,8 +135,6 @@ def delete_comments(call: Call) -> Response:
     # An id may hold commas, but in a list of ids they separate.
     ids = [part for text in texts for part in ([text] if text in there else text.split(","))]
     ids += call.query.get("ids", "").split(",") if call.query.get("ids") else []
-    if not ids:
-        raise ApiError(400, "At least one id is required (in query parameter id or ids)")
     if len(ids) > call.settings.max_delete_ids:
         most = call.settings.max_delete_ids
         raise ApiError(400, f"At most {most} ids can be deleted at once, and these are {len(ids)}")

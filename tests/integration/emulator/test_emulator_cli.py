@@ -190,15 +190,18 @@ def test_state_survives_a_kill(tmp_path: Path) -> None:
         made = api.create("mine", "empty", title="ü \0", sensitive_properties=["string:a"])
         api("DELETE", "/api/v1/sources/id:18ba5ce699f8da1f")
         before = api("GET", "/api/v1/sources").json()["sources"]
+        api("POST", "/api/v1/sources/empty/mine/sync", {"comments": [{"id": "1"}, {"id": "2"}]})
         assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
     # The seed is for the first start only: the deleted source stays deleted.
     with _running("--seed", str(seed), "--state", str(state)) as running:
         api = Caller(running.url + prefix)
         assert api("GET", "/api/v1/sources").json()["sources"] == before
         assert before[-1] == made
+        assert len(api("GET", "/api/_private/sources/empty/mine/comments").json()["comments"]) == 2
         statistics = api("POST", "/api/v1/sources/hive/inbox/statistics", {"comment_filter": {}}).json()
         assert statistics["statistics"]["num_comments"] == 12
-    assert [path.name for path in tmp_path.iterdir() if path not in (state, seed)] == []
+    left = [path.name for path in tmp_path.iterdir() if path not in (state, seed)]
+    assert [name for name in left if not name.startswith("state.json.messages")] == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2, "tenants": []}', '{"version": 1}'])

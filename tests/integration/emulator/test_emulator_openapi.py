@@ -38,7 +38,7 @@ WELL_FORMED = {
 EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "3"))
 REPEATABLE = os.environ.get("EMULATOR_SEED") != "random"
 # Uploads: the contract does not say that the file is required.
-DEEP = ("upload", "Comments", "RawEmails", "Statistics", "Dataset", "Stream", "Labelling")
+DEEP = ("upload", "Audio", "Comments", "RawEmails", "Statistics", "Dataset", "Stream", "Labelling")
 LENIENT = Settings(
     shapes="docs",
     duplicate_put="upsert",

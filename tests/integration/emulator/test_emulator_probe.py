@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 from airflow_provider_cm.emulator.probe.cli import run
 from airflow_provider_cm.emulator.probe.client import Client, _retry_after, clean
 from airflow_provider_cm.emulator.probe.credentials import DeveloperToken
 from airflow_provider_cm.emulator.probe.limits import longest
+from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.run import ProbeRun
 from airflow_provider_cm.emulator.probe.scratch import ScratchProject, UnsettledError
 
@@ -42,6 +44,8 @@ SEED = random.randrange(2**32) if os.environ.get("EMULATOR_SEED") == "random" el
 # Asking would harm the tenant, or would need more than one machine and one moment.
 HARMFUL = {"source_quota", "rate_limit", "latency_ms", "read_lag_s", "date_offset_s"}
 HARMFUL |= {"message_quota", "max_batch", "max_raw_email_batch"}
+# No question asks about them so far.
+HARMFUL |= set(DatasetSettings.model_fields)
 APPLICATION = {"token_lifetime", "invalid_client"}
 SECRETS = {"CM_TOKEN": "emulator-admin", "CM_VIEWER": "emulator-viewer", "CM_SECRET": "emulator-secret"}
 
@@ -182,7 +186,7 @@ def test_random_settings_are_found_again(ticking: EmulatorServer, monkeypatch: p
     tenant = ticking.tenant(PATH)
     report = _probe(tenant).go()
     _compare(report, settings)
-    excused = HARMFUL | APPLICATION
+    excused = HARMFUL | APPLICATION | set(MESSAGE_QUESTIONS)  # those are asked in test_emulator_messages_probe.py
     if settings.languages == ("en",):
         excused |= {"language_on_update"}  # no second language to tell by
     if settings.shapes == "docs" and settings.kind_on_update != "refuse":
@@ -320,7 +324,7 @@ def test_an_expired_token_is_minted_anew(
 ) -> None:
     comms_mining_emulator.configure(timestamp_digits=3)
     comms_mining_emulator.faults.add("expired-token", probability=0.1, seed=1)
-    assert run(_arguments(tenant, application=True), backoff=0.001) == 0
+    assert run(_arguments(tenant, "--load-messages", application=True), backoff=0.001) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["not_settled"]) == HARMFUL
     assert 0 < tenant.bill.ai_units <= 15
