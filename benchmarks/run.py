@@ -31,6 +31,7 @@ NAMES = (
     "growth",
     "waiting_growth",
     "task_cost",
+    "emulator_messages",
 )
 PACKAGES = (
     "airflow-provider-cm",

@@ -27,7 +27,7 @@ import psutil
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer
-from airflow_provider_cm.emulator.console import RequestLog
+from airflow_provider_cm.emulator.request_log import RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

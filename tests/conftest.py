@@ -6,8 +6,9 @@ import atexit
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _HOME = tempfile.mkdtemp(prefix="airflow-provider-cm-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _HOME
+# Every emulator that a test starts, in a process of its own too, checks its responses against the contract.
+os.environ["COMMS_MINING_EMULATOR_CHECK_RESPONSES"] = "yes"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
@@ -25,6 +28,18 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 def pytest_configure(config: pytest.Config) -> None:
     """Turn Airflow's deprecations into errors, now that importing it finds its temporary home."""
     config.addinivalue_line("filterwarnings", "error::airflow.exceptions.RemovedInAirflow4Warning")
+
+
+@pytest.fixture(autouse=True)
+def _responses_fit_the_contract() -> Iterator[None]:
+    """Fail a test in which an emulator answered what its contract does not allow."""
+    yield
+    # Looked up, not imported: most tests start no emulator, and some measure what is imported.
+    module = sys.modules.get("airflow_provider_cm.emulator.response_check")
+    if module is not None and module.VIOLATIONS:
+        violations = list(module.VIOLATIONS)
+        module.VIOLATIONS.clear()
+        pytest.fail("\n".join(violations), pytrace=False)
 
 
 Connect = Callable[..., "TenantHandle"]

@@ -1,11 +1,11 @@
 """
-A server that behaves like the UiPath Communications Mining sources API, for tests and demos.
+A server that behaves like the UiPath Communications Mining API, for tests and demos.
 
 The vendor offers no sandbox, so this is where a DAG can be tried without a real tenant. It is unofficial and
-was written from the vendor's public pages and its public client; whatever those leave open is a documented
-guess in :class:`~airflow_provider_cm.emulator.settings.Settings`.
+was written from the vendor's public pages, its public client and the public contract of its backend; whatever
+those leave open is a documented guess in :class:`~airflow_provider_cm.emulator.settings.Settings`.
 
-Importing this package costs nothing: FastAPI and uvicorn are loaded when :class:`EmulatorServer` or
+Importing this package costs nothing: Starlette and uvicorn are loaded when :class:`EmulatorServer` or
 :class:`Settings` is first asked for, and they come with ``pip install 'airflow-provider-cm[emulator]'``.
 """
 
@@ -14,15 +14,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.server import EmulatorServer, TenantHandle
+    from airflow_provider_cm.emulator.server import EmulatorServer
     from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.tenant_handle import TenantHandle
 
 __all__ = ["EmulatorServer", "Settings", "TenantHandle"]
 
 _HOMES = {
     "EmulatorServer": "airflow_provider_cm.emulator.server",
     "Settings": "airflow_provider_cm.emulator.settings",
-    "TenantHandle": "airflow_provider_cm.emulator.server",
+    "TenantHandle": "airflow_provider_cm.emulator.tenant_handle",
 }
 
 
@@ -33,3 +34,20 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+_BROUGHT_BY_EXTRA = frozenset({"jsonschema", "jsonschema_rs", "pydantic", "starlette", "uvicorn"})
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """
+    Explain an import error that installing the extra would fix.
+
+    :param error: what importing the server raised.
+    :return: a sentence for the user, or ``None`` if the error is of another kind.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in _BROUGHT_BY_EXTRA:
+        hint = "pip install 'airflow-provider-cm[emulator]'"
+        return f"the emulator needs the package {package!r}, which is not installed: {hint}"
+    return None

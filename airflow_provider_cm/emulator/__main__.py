@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from airflow_provider_cm.emulator.extra import missing_extra
+from airflow_provider_cm.emulator import missing_extra
 
 
 def main() -> int:

@@ -9,8 +9,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator import console, seed
+from airflow_provider_cm.emulator import seed
 from airflow_provider_cm.emulator.faults import ANY_STATUS, KINDS, Fault
+from airflow_provider_cm.emulator.request_log import RequestLog
 from airflow_provider_cm.emulator.seed import Seed
 from airflow_provider_cm.emulator.server import LOOPBACK, EmulatorServer
 from airflow_provider_cm.emulator.settings import Settings, describe
@@ -50,8 +51,11 @@ admin endpoint (open on 127.0.0.1, otherwise it needs the admin token):
   GET, POST, DELETE /_emulator/faults      {"kind": "503", "method": "PUT", "path": "*/sources/*", "times": 2}
   GET, PATCH /_emulator/settings           {"duplicate_put": "upsert", ...}
   PUT /_emulator/message-count             {"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}
+  GET, DELETE /_emulator/bills             messages created and texts changed, in AI units; begin anew
   POST /_emulator/projects                 {"tenant": "/", "name": "mine"}
   GET /_emulator/tokens                    names, permissions, expiry
+  POST /_emulator/tokens                   {"tenant": "/acme/dev/reinfer_", "name": "dev-only", "role": "viewer"}:
+                                           a token that other tenants answer with 401
   PUT, DELETE /_emulator/tokens/<name>     {"token": "<new value>"}; revoke it
   POST /_emulator/reset                    back to the start
 
@@ -102,13 +106,38 @@ def run(arguments: Sequence[str]) -> int:
 
 def _greet(server: EmulatorServer, options: argparse.Namespace) -> None:
     if not options.quiet:
-        console.RequestLog().start(server.state)
-    text = console.greeting(server, remote=options.host != LOOPBACK)
+        RequestLog().start(server.state)
+    text = _greeting(server, remote=options.host != LOOPBACK)
     if options.quiet and options.host == LOOPBACK:
         text = text.partition("\n")[0] + "\n"
     # In one go: who only waits for the first line and then closes the pipe must not break it.
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _greeting(server: EmulatorServer, *, remote: bool) -> str:
+    """Say where the server is and how to get in; the first line is for programs."""
+    state = server.state
+    with state.lock:
+        tenants = [f"  {server.url}{tenant.prefix}" for tenant in state.tenants.values()]
+        tokens = [f"  {_named(grant.name, grant.value)}" for grant in state.tokens.grants.values()]
+        apps = [f"  app id {app.client_id}, secret {app.secret}" for app in state.tokens.applications.values()]
+    lines = [
+        f"listening on {server.url}",
+        "tenants (the host of a connection):",
+        *tenants,
+        "developer tokens:",
+        *tokens,
+        "external application (token endpoint <url>/identity_/connect/token):",
+        *apps,
+    ]
+    if remote:
+        lines += ["admin token (for /_emulator/):", f"  {state.admin_token}", "these are not shown again"]
+    return "\n".join(lines) + "\n"
+
+
+def _named(name: str, value: str) -> str:
+    return name if name == value else f"{name}: {value}"
 
 
 def _server(options: argparse.Namespace) -> EmulatorServer:

@@ -2,7 +2,7 @@
 Faults: which requests are to go wrong, how often, when and how.
 
 A :class:`Fault` is a plain description; :class:`Faults` keeps those in force and tells for each request which one it
-meets. :mod:`airflow_provider_cm.emulator.fault_layer` carries them out. In process, on the command line and at the
+meets. :mod:`airflow_provider_cm.emulator.fault_middleware` carries them out. In process, on the command line and at the
 admin endpoint a fault says the same things in the same words::
 
     server.faults.add("503", "PUT", "*/sources/*", times=2)
@@ -27,7 +27,7 @@ from airflow_provider_cm.emulator.settings import explain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_cm.emulator.records import Grant
+    from airflow_provider_cm.emulator.tokens import Grant
 
 Json = dict[str, Any]
 When = Literal["before", "after"]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_cm.emulator.extra import missing_extra
+from airflow_provider_cm.emulator import missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,28 +1,14 @@
-"""The plain values that the emulator keeps: sources, projects, buckets, tokens, and what was done."""
+"""The plain values that the emulator keeps: sources, projects, buckets, users, and the changes that were made."""
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
-
-if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.faults import Fault
+from typing import Any, Literal, TypedDict
 
 Clock = Callable[[], datetime]
-
-READ = "sources-read"
-ADMIN = "sources-admin"
-# What the vendor's pages call the permissions that its wire format abbreviates.
-PERMISSION_LABELS = {READ: "View sources", ADMIN: "Sources admin"}
-ROLES = {
-    "admin": frozenset({READ, ADMIN, "buckets-read", "buckets-write", "users-read"}),
-    "viewer": frozenset({READ, "buckets-read"}),
-    "none": frozenset[str](),
-}
 
 
 def utc_now() -> datetime:
@@ -46,13 +32,15 @@ class SourceFields(TypedDict, total=False):
     bucket_id: str | None
     _kind: str
     email_transform_tag: str
+    email_transform_version: int
 
 
-class TextFields(TypedDict, total=False):
-    """What may be said of a project."""
+class ProjectFields(TypedDict, total=False):
+    """The fields of a project that a request may hold."""
 
     title: str
     description: str
+    user_auto_join: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,8 @@ class Source:
     bucket_id: str | None = None
     kind: str = "unknown"
     email_transform_tag: str | None = None
-    num_comments: float = 0.0
+    email_transform_version: int | None = None
+    num_comments: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +74,7 @@ class Project:
     description: str
     created_at: datetime
     updated_at: datetime
+    user_auto_join: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +90,29 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """A bearer token and what it allows, on every tenant of the emulator."""
+class User:
+    """
+    One user of a tenant.
 
-    name: str
-    value: str
-    permissions: frozenset[str]
-    user_id: str = field(default_factory=new_id)
-    expires_at: datetime | None = None
+    :param permissions: by project.
+    :param created_at: ``None`` for the owner of one of the emulator's own tokens, who was always there.
+    """
 
+    id: str
+    username: str
+    email: str
+    permissions: Mapping[str, tuple[str, ...]]
+    global_permissions: tuple[str, ...] = ()
+    created_at: datetime | None = None
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """An external application that can have tokens minted."""
-
-    client_id: str
-    secret: str
-    permissions: frozenset[str]
+    def changed(self, fields: Mapping[str, Any]) -> User:
+        """Give the user with the permissions that a request holds."""
+        permissions = {name: tuple(each) for name, each in fields.get("organisation_permissions", {}).items()}
+        return replace(
+            self,
+            permissions={**self.permissions, **permissions},
+            global_permissions=tuple(fields.get("global_permissions", self.global_permissions)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,37 +135,3 @@ class Change:
     before: Source | None
     after: Source | None
     request: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """
-    One request as it came over the wire.
-
-    :param method: HTTP method.
-    :param path: path and query, undecoded.
-    :param headers: request headers; names are looked up in any case.
-    :param body: the bytes sent.
-    :param status: HTTP status answered; 0 if there was no answer, because a fault kept it back or the client left.
-    :param tenant: path of the tenant, ``/`` for the one at the root; empty for the token endpoint.
-    :param token: name of the known token that was sent, if any.
-    :param at: when the answer began, by the emulator's clock.
-    :param number: counts the requests as they arrived, from 1; the record is in the order of the answers.
-    :param fault: the fault that it met, if any.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    status: int
-    tenant: str
-    token: str | None
-    at: datetime
-    number: int = 0
-    fault: Fault | None = None
-
-    @property
-    def json(self) -> Any:
-        """The body, parsed; ``None`` if there is none."""
-        return json.loads(self.body) if self.body else None

@@ -17,6 +17,10 @@ A seed file is YAML or JSON (by its ending) and takes the place of the default t
                 bucket_id: 0123456789abcdef   # should_translate, sensitive_properties, bucket_id, _kind ...
                 id: 18ba5ce699f8da1f      # optional
                 messages: 12              # optional: how many messages it holds
+        tokens:                           # optional: developer tokens that no other tenant knows
+          - name: dev-loader
+            value: some-token
+            role: admin                   # or loader, viewer, none
 """
 
 from __future__ import annotations
@@ -24,31 +28,44 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.operations import check_body, check_name
+from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.settings import Settings, explain
-from airflow_provider_cm.emulator.validation import (
-    BUCKET_PATTERN,
-    ID_PATTERN,
-    PROJECT_PATTERN,
-    SOURCE_PATTERN,
-    project_fields,
-    source_fields,
-)
+from airflow_provider_cm.emulator.source_fields import source_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from airflow_provider_cm.emulator.records import SourceFields
+    from airflow_provider_cm.emulator.records import ProjectFields, SourceFields
     from airflow_provider_cm.emulator.state import State
     from airflow_provider_cm.emulator.tenant import Tenant
 
 _TENANT_PATH = re.compile(r"/|(/[A-Za-z0-9_.~-]+)+")
-_Id = Annotated[str, Field(pattern=ID_PATTERN)]
+_Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+# Their names are their values, too.
+_OWN_TOKENS = ("emulator-admin", "emulator-viewer")
+_PROJECT_NAME = ("createProject", "name")
+_BUCKET_NAME = ("createBucket", "bucket_name")
+_SOURCE_NAME = ("createSource", "source_name")
+
+
+def _name(place: tuple[str, str]) -> AfterValidator:
+    """Hold a name to the rules for the path parameter that it is to be."""
+
+    def check(name: str) -> str:
+        try:
+            check_name(name, *place, Settings())
+        except ApiError as error:
+            raise ValueError(error.message) from None
+        return name
+
+    return AfterValidator(check)
 
 
 class SeedError(ValueError):
@@ -60,7 +77,7 @@ class _Part(BaseModel):
 
 
 class _Bucket(_Part):
-    name: Annotated[str, Field(pattern=BUCKET_PATTERN)]
+    name: Annotated[str, _name(_BUCKET_NAME)]
     id: _Id | None = None
     title: str | None = None
 
@@ -69,29 +86,39 @@ class _Source(_Part):
     # The other keys are the API's own fields, and are judged by the API's own rules.
     model_config = ConfigDict(extra="allow", strict=True)
 
-    name: Annotated[str, Field(pattern=SOURCE_PATTERN)]
+    name: Annotated[str, _name(_SOURCE_NAME)]
     id: _Id | None = None
-    messages: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    messages: Annotated[int, Field(ge=0)] = 0
 
     def fields(self, settings: Settings) -> SourceFields:
-        return source_fields({"source": self.model_extra or {}}, settings, update=False)
+        body = check_body({"source": self.model_extra or {}}, "createSource", settings)
+        return source_fields(body["source"], settings, update=False)
 
 
 class _Project(_Part):
-    name: Annotated[str, Field(pattern=PROJECT_PATTERN)]
+    name: Annotated[str, _name(_PROJECT_NAME)]
     title: str | None = None
     description: str | None = None
     buckets: list[_Bucket] = []
     sources: list[_Source] = []
 
-    def texts(self) -> dict[str, str]:
+    def fields(self, settings: Settings) -> ProjectFields:
         given = {"title": self.title, "description": self.description}
-        return {key: text for key, text in given.items() if text is not None}
+        texts = {key: text for key, text in given.items() if text is not None}
+        fields: ProjectFields = check_body({"project": texts}, "createProject", settings)["project"]
+        return fields
+
+
+class _Token(_Part):
+    name: Annotated[str, Field(min_length=1)]
+    value: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")]
+    role: Literal["admin", "loader", "viewer", "none"] = "admin"
 
 
 class _Tenant(_Part):
     path: str
     projects: list[_Project] = []
+    tokens: list[_Token] = []
 
 
 class Seed(_Part):
@@ -122,6 +149,8 @@ class Seed(_Part):
         """Put what the file says into an empty state."""
         for part in self.tenants:
             tenant = state.add_tenant(part.path)
+            for token in part.tokens:
+                state.tokens.add(token.name, token.value, ROLES[token.role], tenant=part.path)
             for project in part.projects:
                 _fill_project(tenant, project, state.settings)
             # After all buckets: a source may load from another project's.
@@ -130,6 +159,9 @@ class Seed(_Part):
 
     def _mistakes(self, settings: Settings) -> Iterable[str]:
         yield from _repeated("tenants", [tenant.path for tenant in self.tenants])
+        tokens = [token for tenant in self.tenants for token in tenant.tokens]
+        yield from _repeated("name of token", [*_OWN_TOKENS, *(token.name for token in tokens)])
+        yield from _repeated("value of token", [*_OWN_TOKENS, *(token.value for token in tokens)])
         for number, tenant in enumerate(self.tenants):
             where = f"tenants.{number}"
             if not _TENANT_PATH.fullmatch(tenant.path) or tenant.path.startswith("/_emulator"):
@@ -146,7 +178,7 @@ def _tenant_mistakes(tenant: _Tenant, where: str, settings: Settings) -> Iterabl
     for number, project in enumerate(projects):
         inner = f"{where}.projects.{number}"
         try:
-            project_fields({"project": project.texts()}, settings, update=False)
+            project.fields(settings)
         except ApiError as error:
             yield f"{inner}: {error.message}"
         yield from _repeated(f"{inner}.buckets", [bucket.name for bucket in project.buckets])
@@ -185,7 +217,7 @@ def _parse(path: Path) -> object:
 
 
 def _fill_project(tenant: Tenant, project: _Project, settings: Settings) -> None:
-    tenant.add_project(project.name, project_fields({"project": project.texts()}, settings, update=False), settings)
+    tenant.add_project(project.name, project.fields(settings), settings)
     for bucket in project.buckets:
         tenant.add_bucket(project.name, bucket.name, bucket.title, settings, bucket.id)
 

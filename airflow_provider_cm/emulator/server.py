@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from airflow_provider_cm.emulator.edge import WIRE, Middleware, build
-from airflow_provider_cm.emulator.handle import TenantHandle
-from airflow_provider_cm.emulator.records import Change, Clock, RecordedRequest, utc_now
+from airflow_provider_cm.emulator.middleware import WIRE, Middleware, build
+from airflow_provider_cm.emulator.records import Change, Clock, utc_now
 from airflow_provider_cm.emulator.state import State
-from airflow_provider_cm.emulator.storage import StateFile
+from airflow_provider_cm.emulator.state_file import StateFile
+from airflow_provider_cm.emulator.tenant_handle import TenantHandle
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from airflow_provider_cm.emulator.faults import Faults
+    from airflow_provider_cm.emulator.request_log import RecordedRequest
     from airflow_provider_cm.emulator.settings import Settings
 
-__all__ = ["LOOPBACK", "EmulatorServer", "TenantHandle"]
-
 LOOPBACK = "127.0.0.1"
+CHECK_RESPONSES = "COMMS_MINING_EMULATOR_CHECK_RESPONSES"
 _START_SECONDS = 30.0
 
 
@@ -46,7 +47,9 @@ class EmulatorServer:
     :param fill: puts in the tenants to start with, such as a seed file's; the default ones if not given.
     :param state_file: keeps tenants, projects and sources across restarts.
     :param clock: gives the time for timestamps, the ``Date`` header, rate limits and the expiry of tokens.
-    :param middleware: ASGI layers to put around the API (see :func:`airflow_provider_cm.emulator.edge.build`).
+    :param middleware: ASGI layers to put around the API (see :func:`airflow_provider_cm.emulator.middleware.build`).
+    :param check_responses: check every response against the contract, and answer 500 for one that breaks it; by default
+        only if the environment variable ``COMMS_MINING_EMULATOR_CHECK_RESPONSES`` is set.
     """
 
     def __init__(
@@ -59,13 +62,15 @@ class EmulatorServer:
         state_file: Path | str | None = None,
         clock: Clock = utc_now,
         middleware: Sequence[Middleware] = (),
+        check_responses: bool | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self.state = State(settings, clock=clock, random_tokens=host != LOOPBACK, fill=fill)
         if state_file is not None:
             StateFile(Path(state_file)).keep(self.state)
-        self._app = build(self.state, middleware)
+        check = bool(os.environ.get(CHECK_RESPONSES)) if check_responses is None else check_responses
+        self._app = build(self.state, middleware, check_responses=check)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -139,7 +144,11 @@ class EmulatorServer:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, oldest first, without those to the admin endpoint; at most the last 100,000."""
+        """
+        The requests so far, oldest first, without those to the admin endpoint; at most the last 100,000.
+
+        The bodies are kept while they are 256 MiB in all (see :class:`RecordedRequest`).
+        """
         with self.state.lock:
             return list(self.state.requests)
 
@@ -174,11 +183,11 @@ class EmulatorServer:
 
     def replace_token(self, name: str, value: str) -> None:
         """Give a token another value, as regenerating it would; the old one is refused from then on."""
-        self.state.replace_token(name, value)
+        self.state.tokens.replace(name, value)
 
     def revoke_token(self, name: str) -> None:
         """Make a token invalid; minted ones are named ``<app id>#1``, ``#2`` and so on."""
-        self.state.revoke(name)
+        self.state.tokens.revoke(name)
 
     def tenant(self, path: str = "/") -> TenantHandle:
         """

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 
 _Count = Annotated[int, Field(ge=0)]
 
 
-class Settings(BaseModel):
+class Settings(DatasetSettings):
     """
     One emulator's behaviour, immutable; :meth:`changed` gives a copy with other values.
 
@@ -25,8 +27,8 @@ class Settings(BaseModel):
 
     shapes: Literal["full", "docs"] = Field(
         default="full",
-        description="Keys of a source in responses: full is what the vendor's client needs, docs only what its "
-        "pages show for each endpoint. A guess: that the service sends what its client needs.",
+        description="Keys of a source in responses: full is what the vendor's contract of 2025 requires, a fact; docs "
+        "only what its pages show for each endpoint.",
     )
     duplicate_put: Literal[400, 409, 422, "upsert"] = Field(
         default=409,
@@ -43,11 +45,12 @@ class Settings(BaseModel):
     )
     delete_missing: Literal[200, 404] = Field(
         default=404,
-        description="DELETE of a source that is gone. A guess: the vendor's client forgives 404 after a retry.",
+        description="DELETE of a source, dataset or stream that is gone. A guess: the vendor's client forgives 404 "
+        "after a retry.",
     )
     invalid_name: Literal[400, 404, 422] = Field(
         default=400,
-        description="A project, source or id in the path that breaks the rules of 2021's schema. A guess: schema "
+        description="A project, source or id in the path that breaks the rules of the contract. A guess: schema "
         "violations in bodies are 400.",
     )
     no_permission: Literal[401, 403, 404] = Field(
@@ -57,11 +60,13 @@ class Settings(BaseModel):
     )
     null_field: Literal[400, "ignore"] = Field(
         default=400,
-        description="null where only bucket_id on update may be null. A guess: 2021's schema says string.",
+        description="null in a field other than bucket_id. That it is refused is a fact: the vendor's contract of 2025 "
+        "allows null for bucket_id only. The status is a guess: the contract says 4XX.",
     )
     unknown_field: Literal[400, "ignore"] = Field(
         default=400,
-        description="A key the API does not know. A guess: 2021's schema allows no additional properties.",
+        description="A field that the API does not know. That it is refused is a fact: the vendor's contract of 2025 "
+        "allows no additional properties. The status is a guess: the contract says 4XX.",
     )
     unknown_bucket: Literal[400, 404, 422, "accept"] = Field(
         default=422,
@@ -70,12 +75,23 @@ class Settings(BaseModel):
     languages: tuple[str, ...] = Field(
         default=("en", "de", "xlm", "Multilingual"),
         min_length=1,
-        description="Accepted values of language. A guess: the vendor's page names en and Multilingual, 2021's "
-        "schema en, de and xlm, and its client's tests use de.",
+        description="Accepted values of language. A fact for en, de and xlm, which the vendor's contract of 2025 "
+        "lists; a guess for Multilingual, which only its page names, and which the service may refuse.",
     )
     language_on_update: Literal["refuse", "accept", "ignore"] = Field(
-        default="refuse",
-        description="language in an update. A guess: the vendor's page leaves it out, 2021's schema has it.",
+        default="ignore",
+        description="What an update does with language. The vendor's contract of 2025 allows it; the effect is not "
+        "documented, so ignore is a guess, as are the others.",
+    )
+    kind_on_update: Literal["refuse", "accept", "ignore"] = Field(
+        default="ignore",
+        description="What an update does with _kind. The vendor's contract of 2025 allows it; the effect is not "
+        "documented, so ignore is a guess, as are the others.",
+    )
+    transform_tags: tuple[str, ...] = Field(
+        default=("generic.0.CONVKER5",),
+        description="Values of email_transform_tag that the server knows; another one of the right shape is 422, as in "
+        "the vendor's client's tests. The default is the one that its client sends; a guess that there are others.",
     )
     sensitive_properties_update: Literal["replace", "merge"] = Field(
         default="replace",
@@ -102,15 +118,79 @@ class Settings(BaseModel):
     )
     max_title: _Count = Field(
         default=128,
-        description="Longest title, in characters. A guess: from 2021's schema.",
+        description="Longest title, in characters. A fact for responses, from the vendor's contract of 2025; a guess "
+        "for requests, for which only its schema of 2021 says so.",
     )
     max_description: _Count = Field(
         default=16384,
-        description="Longest description, in characters. A guess: from 2021's schema.",
+        description="Longest description, in characters. A fact, from the vendor's contract of 2025.",
     )
     max_sensitive_properties: _Count = Field(
         default=4096,
-        description="Most sensitive properties of one source. A guess: from 2021's schema.",
+        description="Most sensitive properties of one source. A fact, from the vendor's contract of 2025.",
+    )
+    bad_message: Literal["refuse", "skip"] = Field(
+        default="refuse",
+        description="A message in a batch that breaks the rules: the batch is refused whole, or the message is left "
+        "out without a word. A guess: the vendor's client sends a refused batch again one by one.",
+    )
+    duplicate_messages: Literal["last", "first", 400, 409, 422] = Field(
+        default="last",
+        description="The same id twice in a batch: as if sent one after the other, the later ones ignored, or an "
+        "error of this status. A guess: the vendor's client refuses files with duplicates unless told otherwise.",
+    )
+    omitted_message_field: Literal["clear", "keep"] = Field(
+        default="clear",
+        description="An optional field of a message that an overwrite leaves out is cleared or kept. A guess: the "
+        "vendor's page says that the message is overwritten.",
+    )
+    message_without_timestamp: Literal["now", 400, 422] = Field(
+        default="now",
+        description="A message without a timestamp gets the time of its arrival, or is an error of this status. The "
+        "vendor's contract of 2025 does not require one, its page and its schema of 2021 do; what it gets is a guess.",
+    )
+    naive_timestamp: Literal["utc", 400, 422] = Field(
+        default="utc",
+        description="A timestamp without an offset is UTC, or an error of this status. That it is allowed is a fact, "
+        "from the vendor's contract of 2025; that it is UTC is a guess, after a page on its activities.",
+    )
+    range_end: Literal["inclusive", "exclusive"] = Field(
+        default="inclusive",
+        description="Whether to_timestamp, and the maximum of a filter, belong to the range. A guess: the vendor's "
+        "client's tests say so, a document made from its contract says the opposite.",
+    )
+    billed_text: Literal["all", "body"] = Field(
+        default="all",
+        description="Which texts of a message are billed when they change: subject and signature too, or the body "
+        "only. A guess: the vendor's page says text.",
+    )
+    max_batch: Annotated[int, Field(ge=1)] = Field(
+        default=16384,
+        description="Most messages in one sync; more are 400. A fact from the vendor's page; the status is a guess.",
+    )
+    max_raw_email_batch: Annotated[int, Field(ge=1)] = Field(
+        default=4096,
+        description="Most emails in one sync-raw-emails; more are 400. From a description in the vendor's contract of "
+        "2025, while its schema of 2021 says 16384; the status is a guess.",
+    )
+    max_delete_ids: Literal[32, 128] = Field(
+        default=32,
+        description="Most ids in one delete of messages; more are 400. A guess: the vendor's client keeps to 32 as "
+        "the maximum that the API permits, a document made from its contract says 128.",
+    )
+    message_quota: _Count | None = Field(
+        default=None,
+        description="Most messages a tenant may hold; a batch that would pass it is 403, and nothing of it is stored. "
+        "That there is such a quota is a fact, from the vendor's contract of 2025; the answer is a guess.",
+    )
+    max_body_bytes: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Longest request body, in bytes; a longer one is 413. A guess: no limit is known.",
+    )
+    statistics_lag_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Seconds until the statistics of a source count a message that was created; a delete counts at "
+        "once. A guess: reading a message works at once in the vendor's client's tests, counting is not tested.",
     )
     invalid_client: Literal[400, 401] = Field(
         default=400,
@@ -150,7 +230,7 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         text = value.strip()
-        if info.field_name == "languages":
+        if isinstance(cls.model_fields[info.field_name or ""].default, tuple):
             return tuple(part.strip() for part in text.split(",") if part.strip())
         if text.isdecimal():
             return int(text)
@@ -186,7 +266,9 @@ def explain(error: ValidationError) -> str:
 def describe() -> list[tuple[str, str, str, str]]:
     """List every setting as (name, allowed values, default, description)."""
     rows = []
-    for name, field in Settings.model_fields.items():
+    fields = Settings.model_fields.items()
+    # Those of sources and messages first.
+    for name, field in sorted(fields, key=lambda item: item[0] in DatasetSettings.model_fields):
         default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default).lower()
         rows.append((name, _allowed(field.annotation), default, field.description or ""))
     return rows

@@ -13,25 +13,23 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.errors import ApiError
 from airflow_provider_cm.emulator.faults import Faults
-from airflow_provider_cm.emulator.records import (
-    ROLES,
-    Application,
-    Change,
-    Clock,
-    Grant,
-    RecordedRequest,
-    utc_now,
-)
+from airflow_provider_cm.emulator.message_store import MessageStore
+from airflow_provider_cm.emulator.message_times import microseconds
+from airflow_provider_cm.emulator.permissions import ROLES
+from airflow_provider_cm.emulator.records import Change, Clock, Source, utc_now
+from airflow_provider_cm.emulator.request_log import RequestRecord
 from airflow_provider_cm.emulator.settings import Settings
 from airflow_provider_cm.emulator.tenant import Tenant
+from airflow_provider_cm.emulator.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_provider_cm.emulator.request_log import RecordedRequest
 
 DEFAULT_TENANTS = ("/", "/acme/dev/reinfer_", "/acme/prod/reinfer_")
 DEFAULT_PROJECTS = ("acme-dev", "acme-prod")
-API_SCOPE = "Ixp.ApiAccess"
-SCOPES = ("PM.User", "PM.User.Read", API_SCOPE)
 # Enough for any test; a server left running for weeks must not fill the memory.
 _MOST_KEPT = 100_000
 # The number of the request being served, for the record of changes; none outside a request.
@@ -61,9 +59,11 @@ class State:
         self.on_change: Callable[[], None] | None = None
         self.on_request: Callable[[RecordedRequest, float], None] | None = None
         self.faults = Faults(self.tenant)
+        self.tokens = Tokens(self.now)
         self.admin_token = secrets.token_urlsafe(24) if random_tokens else None
         self._initial_settings = settings or Settings()
         self._fill = fill or fill_default
+        self.messages = MessageStore()
         self._values = {
             name: secrets.token_urlsafe(24) if random_tokens else name
             for name in ("emulator-admin", "emulator-viewer", "emulator-secret")
@@ -76,17 +76,16 @@ class State:
             self.faults.clear()
             self.settings = self._initial_settings
             self.tenants: dict[str, Tenant] = {}
-            self.requests: deque[RecordedRequest] = deque(maxlen=_MOST_KEPT)
+            self.requests = RequestRecord(_MOST_KEPT)
             self.changes: deque[Change] = deque(maxlen=_MOST_KEPT)
             self._numbers = itertools.count(1)
             self._sent: dict[str, deque[float]] = {}
-            self._minted = 0
-            self.grants: dict[str, Grant] = {}
-            self.applications: dict[str, Application] = {}
+            self.messages.clear()
+            self.tokens.clear()
             for role in ("admin", "viewer"):
                 name = f"emulator-{role}"
-                self.add_grant(name, self._values[name], ROLES[role])
-            self.add_application("emulator-app", self._values["emulator-secret"], ROLES["admin"])
+                self.tokens.add(name, self._values[name], ROLES[role])
+            self.tokens.add_application("emulator-app", self._values["emulator-secret"], ROLES["admin"])
             self._fill(self)
             self.changes.clear()
             self.changed()
@@ -98,6 +97,17 @@ class State:
     def gateway_time(self) -> datetime:
         """Tell the time by the clock of the gateway in front, as the ``Date`` header has it."""
         return self.clock() + timedelta(seconds=self.settings.date_offset_s)
+
+    def keep_messages(self, path: Path) -> None:
+        """
+        Keep messages in a database on disk from now on, and show those that it holds of the sources that there are.
+
+        :raises OSError: the database can't be opened.
+        """
+        with self.lock:
+            self.messages.close()
+            self.messages = MessageStore(path)
+            self.messages.keep_only((tenant.path, each) for tenant in self.tenants.values() for each in tenant.sources)
 
     # Tenants
 
@@ -131,8 +141,17 @@ class State:
         if self.on_change is not None:
             self.on_change()
 
+    def set_message_count(self, tenant: str, source: Source, count: int) -> None:
+        """Have statistics tell a number of messages of a source that none were loaded into; otherwise 409."""
+        if self.messages.was_loaded(tenant, source.id):
+            raise ApiError(409, f"'{source.owner}/{source.name}' holds messages that were loaded, and counts them")
+        self.tenant(tenant).set_comments(source, count)
+        self.changed()
+
     def _record_change(self, change: Change) -> None:
         self.changes.append(replace(change, request=serving.get()))
+        if change.action == "delete" and change.before is not None:
+            self.messages.delete_source(change.tenant, change.before.id)
 
     def number(self) -> int:
         """Give the next request its number."""
@@ -149,85 +168,10 @@ class State:
                 unseen.append(change)
         return tenant.without(unseen) if unseen else tenant
 
-    # Tokens
-
-    def add_grant(self, name: str, value: str, permissions: frozenset[str]) -> Grant:
-        """Make a bearer token valid."""
-        grant = Grant(name, value, permissions)
-        self.grants[value] = grant
-        return grant
-
-    def add_application(self, client_id: str, secret: str, permissions: frozenset[str]) -> None:
-        """Make an external application known."""
-        self.applications[client_id] = Application(client_id, secret, permissions)
-
-    def grant_named(self, name: str) -> Grant:
-        """Give the token of that name; 404 if there is none."""
-        with self.lock:
-            for grant in self.grants.values():
-                if grant.name == name:
-                    return grant
-        raise ApiError(404, f"There is no token named '{name}'")
-
-    def revoke(self, name: str) -> None:
-        """Make a token invalid, as deleting it would."""
-        with self.lock:
-            del self.grants[self.grant_named(name).value]
-
-    def expire(self, name: str) -> None:
-        """Make a token expire now."""
-        with self.lock:
-            grant = self.grant_named(name)
-            self.grants[grant.value] = replace(grant, expires_at=self.clock())
-
-    def replace_token(self, name: str, value: str) -> Grant:
-        """Give a token another value, as its owner regenerating it would; the old value is refused from then on."""
-        with self.lock:
-            if value in self.grants:
-                raise ApiError(409, "That value is a known token already")
-            old = self.grant_named(name)
-            del self.grants[old.value]
-            self.grants[value] = replace(old, value=value)
-            return self.grants[value]
-
-    def mint(self, client_id: str, scopes: Sequence[str]) -> Grant:
-        """Make a token for an external application; without the API's scope it opens nothing."""
-        with self.lock:
-            application = self.applications[client_id]
-            now = self.clock()
-            # Long dead tokens go, so that a server left running does not collect them.
-            day = timedelta(days=1)
-            for grant in list(self.grants.values()):
-                if grant.expires_at is not None and grant.expires_at + day < now:
-                    del self.grants[grant.value]
-            self._minted += 1
-            grant = Grant(
-                name=f"{client_id}#{self._minted}",
-                value=secrets.token_urlsafe(32),
-                permissions=application.permissions if API_SCOPE in scopes else ROLES["none"],
-                expires_at=now + timedelta(seconds=self.settings.token_lifetime),
-            )
-            self.grants[grant.value] = grant
-            return grant
-
-    def authenticate(self, value: str | None) -> Grant:
-        """Give the grant of a bearer token; 401 if there is none or it has expired."""
-        headers = {"WWW-Authenticate": "Bearer"}
-        if not value:
-            raise ApiError(401, "Authentication is required: send Authorization: Bearer <token>", headers)
-        with self.lock:
-            grant = self.grants.get(value)
-        if grant is None:
-            raise ApiError(401, "The token is not valid", headers)
-        if grant.expires_at is not None and grant.expires_at <= self.clock():
-            raise ApiError(401, "The token has expired", headers)
-        return grant
-
-    def grant_in(self, authorization: str | None) -> Grant | None:
-        """Give the known token that an Authorization header holds, if it holds one."""
-        value = bearer_value(authorization)
-        with self.lock:
-            return self.grants.get(value) if value else None
+    def statistics_time(self) -> int | None:
+        """Tell until when statistics have counted what was added, in microseconds; ``None`` for now."""
+        lag = self.settings.statistics_lag_s
+        return microseconds(self.clock() - timedelta(seconds=lag)) if lag else None
 
     # Settings and limits
 
@@ -251,12 +195,6 @@ class State:
                 sent.append(now)
                 return None
             return sent[-limit] + 60 - now
-
-
-def bearer_value(authorization: str | None) -> str | None:
-    """Take the token out of an Authorization header, if it is one of kind Bearer."""
-    scheme, _, value = (authorization or "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else None
 
 
 def fill_default(state: State) -> None:

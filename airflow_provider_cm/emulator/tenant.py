@@ -5,24 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from airflow_provider_cm.emulator.dataset_store import Datasets
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.permissions import READ
 from airflow_provider_cm.emulator.records import (
     Bucket,
     Change,
     Clock,
     Project,
+    ProjectFields,
     Source,
     SourceFields,
-    TextFields,
+    User,
     new_id,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from airflow_provider_cm.emulator.dataset_records import Dataset
     from airflow_provider_cm.emulator.settings import Settings
 
 _Record = TypeVar("_Record")
+# Names may be longer than titles.
+_LONGEST_TITLE = 128
 
 
 @dataclass
@@ -43,6 +49,9 @@ class Tenant:
     projects: dict[str, Project] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    # Those that were created or changed over the API; who owns a token is a user without being here.
+    users: dict[str, User] = field(default_factory=dict)
+    datasets: Datasets = field(default_factory=Datasets)
     # (project, name) -> id; the way in for names exactly as they were given.
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -64,44 +73,55 @@ class Tenant:
             return found
         return _fold(self.projects.values(), settings, lambda project: project.name, name)
 
-    def add_project(self, name: str, fields: TextFields, settings: Settings) -> Project:
+    def add_project(self, name: str, fields: ProjectFields, settings: Settings) -> Project:
         """Create a project; 409 if the name is taken."""
         if self.project(name, settings):
             raise ApiError(409, f"Project '{name}' already exists")
         now = self.clock()
         title = fields.get("title", _title(name, settings))
-        project = Project(new_id(), name, title, fields.get("description", ""), now, now)
+        joins = fields.get("user_auto_join", False)
+        project = Project(new_id(), name, title, fields.get("description", ""), now, now, joins)
         self.projects[name] = project
         return project
 
-    def update_project(self, name: str, fields: TextFields, settings: Settings) -> Project:
+    def update_project(self, name: str, fields: ProjectFields, settings: Settings) -> Project:
         """Change a project's title or description."""
-        project = self._existing_project(name, settings)
+        project = self.existing_project(name, settings)
         changed = replace(project, updated_at=self.clock(), **fields)
         self.projects[project.name] = changed
         return changed
 
     def delete_project(self, name: str, settings: Settings, *, force: bool) -> None:
         """Delete a project; 409 while it holds something, unless forced."""
-        project = self._existing_project(name, settings)
+        project = self.existing_project(name, settings)
         sources = [source for source in self.sources.values() if source.owner == project.name]
         buckets = [bucket for bucket in self.buckets.values() if bucket.owner == project.name]
-        counts = {"buckets": len(buckets), "sources": len(sources)}
+        datasets = self.datasets.in_project(project.name)
+        counts = {"buckets": len(buckets), "datasets": len(datasets), "sources": len(sources)}
         held = ", ".join(f'"{kind}": {count}' for kind, count in counts.items() if count)
         if held and not force:
             message = "Project contains child resources but force deletion was not requested"
             raise ApiError(409, f"{message}: {{{held}}}")
+        for dataset in datasets:
+            del self.datasets.by_id[dataset.id]
         for source in sources:
             self._remove(source)
         for bucket in buckets:
             self.delete_bucket(bucket.id)
         del self.projects[project.name]
 
-    def _existing_project(self, name: str, settings: Settings) -> Project:
+    def existing_project(self, name: str, settings: Settings) -> Project:
+        """Find a project by name; 404 if there is none."""
         project = self.project(name, settings)
         if project is None:
-            raise ApiError(404, f"Project '{name}' not found")
+            raise ApiError(404, f"No such project: '{name}'")
         return project
+
+    def let_user_into_project(self, user_id: str, project: str) -> None:
+        """Let a user look into a project, as its creator does for the users named; the owners of tokens may already."""
+        user = self.users.get(user_id)
+        if user is not None:
+            self.users[user_id] = user.changed({"organisation_permissions": {project: (READ,)}})
 
     # Buckets
 
@@ -116,7 +136,7 @@ class Tenant:
         self, owner: str, name: str, title: str | None, settings: Settings, bucket_id: str | None = None
     ) -> Bucket:
         """Create a bucket; 409 if the name is taken."""
-        project = self._existing_project(owner, settings)
+        project = self.existing_project(owner, settings)
         if self.bucket(owner, name, settings):
             raise ApiError(409, f"Bucket '{owner}/{name}' already exists")
         now = self.clock()
@@ -124,6 +144,12 @@ class Tenant:
         bucket = Bucket(bucket_id or new_id(), project.name, name, shown, now, now)
         self.buckets[bucket.id] = bucket
         return bucket
+
+    def update_bucket(self, bucket: Bucket, title: str | None) -> Bucket:
+        """Change a bucket's title, if there is one to change it to."""
+        changed = replace(bucket, title=bucket.title if title is None else title, updated_at=self.clock())
+        self.buckets[bucket.id] = changed
+        return changed
 
     def delete_bucket(self, bucket_id: str) -> None:
         """Delete a bucket; the sources that loaded from it are detached, a guess."""
@@ -183,6 +209,7 @@ class Tenant:
             bucket_id=fields.get("bucket_id"),
             kind=fields.get("_kind", "unknown"),
             email_transform_tag=fields.get("email_transform_tag"),
+            email_transform_version=fields.get("email_transform_version"),
         )
         return self._put("create", None, source)
 
@@ -201,16 +228,25 @@ class Tenant:
         elif settings.delete_missing != 200:
             raise ApiError(settings.delete_missing, f"Source '{source_id}' not found")
 
-    def set_comments(self, source: Source, count: float) -> None:
+    def set_comments(self, source: Source, count: int) -> None:
         """Say how many comments a source holds; its ``updated_at`` stays, since its settings did not change."""
         self.sources[source.id] = replace(source, num_comments=count)
 
-    def load(self, projects: list[Project], buckets: list[Bucket], sources: list[Source]) -> None:
+    def load(
+        self,
+        projects: list[Project],
+        buckets: list[Bucket],
+        sources: list[Source],
+        users: list[User],
+        datasets: list[Dataset],
+    ) -> None:
         """Take over records that were kept elsewhere, in place of its own."""
         self.projects = {project.name: project for project in projects}
         self.buckets = {bucket.id: bucket for bucket in buckets}
+        self.users = {user.id: user for user in users}
         self.sources = {source.id: source for source in sources}
         self._ids = {(source.owner, source.name): source.id for source in sources}
+        self.datasets = Datasets(datasets)
 
     def without(self, changes: Iterable[Change]) -> Tenant:
         """Give a copy, good for reading, in which the changes given have not been made; the latest comes first."""
@@ -238,6 +274,7 @@ class Tenant:
             bucket_id=fields.get("bucket_id", source.bucket_id),
             kind=fields.get("_kind", source.kind),
             email_transform_tag=fields.get("email_transform_tag", source.email_transform_tag),
+            email_transform_version=fields.get("email_transform_version", source.email_transform_version),
         )
         moves = {"always": True, "sent": bool(fields), "changed": changed != source}[settings.updated_at_moves]
         if moves:
@@ -259,11 +296,12 @@ class Tenant:
     def _remove(self, source: Source) -> None:
         del self.sources[source.id]
         del self._ids[source.owner, source.name]
+        self.datasets.forget_source(source.id)
         self.record(Change(self.clock(), self.path, "delete", source, None))
 
 
 def _title(name: str, settings: Settings) -> str:
-    return name if settings.default_title == "name" else ""
+    return name[:_LONGEST_TITLE] if settings.default_title == "name" else ""
 
 
 def _same(one: tuple[str, str], other: tuple[str, str], settings: Settings) -> bool:

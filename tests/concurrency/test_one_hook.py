@@ -39,7 +39,7 @@ def hook(wire: FaultProxy, connect: Connect) -> CommsMiningHook:
 
 
 def _minted(emulator: EmulatorServer) -> list[str]:
-    return [grant.name for grant in emulator.state.grants.values() if grant.name.startswith("emulator-app#")]
+    return [grant.name for grant in emulator.state.tokens.grants.values() if grant.name.startswith("emulator-app#")]
 
 
 def _lifecycle(hook: CommsMiningHook, number: int, turn: int) -> None:

@@ -192,7 +192,7 @@ def test_a_token_that_expires_is_renewed_once_for_all(
     before, seen = renewals(), len(polls(emulator, "expiring"))
     expired = {each.token for each in emulator.requests if each.token and each.token.startswith("emulator-app#")}
     for token in expired:
-        emulator.state.expire(token)
+        emulator.state.tokens.expire(token)
     until_polled(airflow, emulator, "expiring", 5)
     # For all waits of this connection, and for the watchers that have it too.
     assert renewals() - before == 1

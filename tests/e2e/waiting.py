@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_cm.emulator import EmulatorServer
-    from airflow_provider_cm.emulator.records import RecordedRequest
+    from airflow_provider_cm.emulator.request_log import RecordedRequest
     from tests.e2e.conftest import RealAirflow
 
 # Airflow fails a task that resumes before its scheduler has noted that the worker let go of it.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # The values of settings whose type does not list them. What stops most of the calls is drawn less often.
 OPEN_VALUES: dict[str, list[object]] = {
     "languages": [("en",), ("de", "Multilingual")],
+    "transform_tags": [(), ("generic.1.OTHER",)],
     "max_title": [0, 1, 4],
     "max_description": [0, 4],
     "max_sensitive_properties": [0, 1],
@@ -28,6 +29,18 @@ OPEN_VALUES: dict[str, list[object]] = {
     "rate_limit": [2, 20],
     "latency_ms": [1.0, 3.0],
     "read_lag_s": [0.5, 2.0, 4.0, 30.0],
+    "statistics_lag_s": [0.5, 30.0],
+    "message_quota": [0, 1],
+    "max_batch": [1, 128],
+    "max_raw_email_batch": [1],
+    "max_body_bytes": [100_000],
+    "max_sources_per_dataset": [1],
+    "max_datasets_per_source": [1],
+    "predicted_labels": [("Complaint",)],
+    "dataset_lag_s": [2.0],
+    "prediction_lag_s": [2.0],
+    "stream_results": [1],
+    "max_stream_results": [1],
     "date_offset_s": [3.0, -3.0, 90.0, -90.0, 86400.0],
 }
 _SELDOM = {"languages", "max_title", "max_description", "max_sensitive_properties", "source_quota", "rate_limit"}

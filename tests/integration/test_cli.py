@@ -102,6 +102,6 @@ def test_from_a_first_look_to_the_applied_manifest(comms_mining_emulator: Emulat
         dev.connection("app")["password"],
         env["AIRFLOW__CORE__FERNET_KEY"],
     ]
-    secrets += [grant.value for grant in comms_mining_emulator.state.grants.values()]
+    secrets += [grant.value for grant in comms_mining_emulator.state.tokens.grants.values()]
     assert len(set(secrets)) > 4, "the external application got no token"
     assert [text for text in outputs for secret in secrets if secret in text] == []

@@ -40,7 +40,7 @@ def server() -> Iterator[EmulatorServer]:
 def begin(server: EmulatorServer, shapes: str, project: dict[str, Any]) -> tuple[World, list[str]]:
     """Fill a tenant with what was drawn."""
     server.reset()
-    server.configure(shapes=shapes)
+    server.configure(shapes=shapes, transform_tags=("generic.0.CONVKER5", "generic.1.AAAAAAAA"))
     world = make_world(server)
     buckets = [world.tenant.add_bucket(PROJECT, name)["id"] for name in ("one", "two")]
     for name, (fields, messages) in project.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.api import ApiSession, DeveloperToken, RetryPolicy, SourcesApi
 from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
-from airflow_provider_cm.emulator.records import ROLES
+from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.rollout import Action, Manifest, Outcome, Plan, Report, observe, plan
 from tests.faults.proxy import FaultProxy, Step, Wire
 from tests.faults.world import TENANT, VirtualTime, as_read
@@ -155,7 +155,7 @@ class Rollout:
         self.proxy.late.clear()
         self.server.faults.clear()
         self.server.configure(source_quota=None)
-        self.server.state.add_grant("generated-anew", "generated-anew", ROLES["admin"])
+        self.server.state.tokens.add("generated-anew", "generated-anew", ROLES["admin"])
         self.api.session.close()
         self.api = self.client("generated-anew", 5.0)
 

@@ -18,7 +18,7 @@ import trustme
 
 from airflow_provider_cm.api.auth import forget_tokens
 from airflow_provider_cm.emulator.faults import KINDS
-from airflow_provider_cm.emulator.records import ROLES
+from airflow_provider_cm.emulator.permissions import ROLES
 from tests.unit.api.server import STALL, Answer, Request, Server, Step, closed_port
 from tests.unit.api.server import html as page
 
@@ -88,11 +88,11 @@ def with_app(host: str, **extra: Any) -> dict[str, Any]:
 
 def prepare(emulator: EmulatorServer) -> None:
     """Give the emulator our credentials, and a source to work on."""
-    minted = {value: grant for value, grant in emulator.state.grants.items() if grant.name.startswith(APP_ID)}
+    minted = {value: grant for value, grant in emulator.state.tokens.grants.items() if grant.name.startswith(APP_ID)}
     emulator.reset()
-    emulator.state.grants.update(minted)  # or each run would have to fetch a token of its own
+    emulator.state.tokens.grants.update(minted)  # or each run would have to fetch a token of its own
     emulator.replace_token("emulator-admin", TOKEN)
-    emulator.state.add_application(APP_ID, APP_SECRET, ROLES["admin"])
+    emulator.state.tokens.add_application(APP_ID, APP_SECRET, ROLES["admin"])
     tenant = emulator.tenant("/acme/dev/reinfer_")
     tenant.add_source("acme-dev", "inbox", title="Inbox", messages=3)
 

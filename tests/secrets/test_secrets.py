@@ -100,7 +100,7 @@ def test_no_secret_is_shown(
         for situation in _situations(comms_mining_emulator, stack):
             _forget_masks()
             run_of.everything(situation)
-            for grant in comms_mining_emulator.state.grants.values():
+            for grant in comms_mining_emulator.state.tokens.grants.values():
                 if grant.name.startswith(situations.APP_ID):
                     secrets.setdefault(f"token minted by the emulator {grant.value[:4]}", grant.value)
     haul.origin = "the connection form"

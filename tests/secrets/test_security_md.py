@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_cm.emulator.records import ADMIN, READ
+from airflow_provider_cm.emulator.permissions import ADMIN, READ
 from airflow_provider_cm.get_provider_info import get_provider_info
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 from tests.features import has
@@ -119,7 +119,7 @@ def test_a_writer_who_may_not_look_does_not_learn_what_became_of_a_lost_response
 ) -> None:
     from airflow_provider_cm.api import ApiSession, DeveloperToken, OutcomeUnknownError, RetryPolicy, SourcesApi
 
-    comms_mining_emulator.state.add_grant("writer", "some-token-with-a-role", frozenset({ADMIN}))
+    comms_mining_emulator.state.tokens.add("writer", "some-token-with-a-role", frozenset({ADMIN}))
     tenant = comms_mining_emulator.tenant("/acme/dev/reinfer_")
     tenant.add_source("acme-dev", "inbox")
     comms_mining_emulator.faults.add("no-answer", "POST", when="after")
@@ -137,7 +137,7 @@ def test_each_thing_needs_the_permission_that_is_written_there(
     for name in _tries(""):
         for label, permissions in GRANTS.items():
             comms_mining_emulator.reset()
-            comms_mining_emulator.state.add_grant("some", "some-token-with-a-role", frozenset(permissions))
+            comms_mining_emulator.state.tokens.add("some", "some-token-with-a-role", frozenset(permissions))
             tenant = comms_mining_emulator.tenant("/acme/dev/reinfer_")
             source_id = tenant.add_source("acme-dev", "inbox", messages=1)["id"]
             connection = {

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from airflow_provider_cm.emulator.probe.client import Client
 from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, Credentials, DeveloperToken
-from airflow_provider_cm.emulator.probe.lab import Lab
-from airflow_provider_cm.emulator.probe.run import Run
+from airflow_provider_cm.emulator.probe.message_questions import MOST_AI_UNITS
+from airflow_provider_cm.emulator.probe.run import ProbeRun
+from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 from airflow_provider_cm.emulator.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,17 +59,23 @@ def run(arguments: Sequence[str], *, backoff: float = 1.0) -> int:
     options = parser.parse_args(arguments)
     try:
         client = Client(_endpoint(options), _credentials(options), pause=options.pause, backoff=backoff)
-        lab = Lab(client, options.project)
-        lab.viewer_token = _secret(options.viewer_token_env) if options.viewer_token_env else None
-        lab.languages = tuple(part.strip() for part in options.languages.split(",") if part.strip())
-        _confirm(lab, yes=options.yes)
+        scratch = ScratchProject(client, options.project)
+        scratch.viewer_token = _secret(options.viewer_token_env) if options.viewer_token_env else None
+        scratch.languages = tuple(part.strip() for part in options.languages.split(",") if part.strip())
+        scratch.may_load = options.load_messages
+        _confirm(scratch, yes=options.yes)
     except _RefusedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     with _stopping(client):
-        report = Run(client, lab, _tell).go()
+        report = ProbeRun(client, scratch, _tell).go()
     print(json.dumps(report.to_dict(), indent=2) if options.json else report.render(), end="\n" if options.json else "")
     return report.exit_code
+
+
+_COST = f"""
+It loads about ten messages into one of the sources, and changes some. The service BILLS that: at most
+{MOST_AI_UNITS} AI units ({MOST_AI_UNITS / 5:g} Platform units). They are deleted with the source."""
 
 
 class _RefusedError(Exception):
@@ -79,12 +86,12 @@ def _tell(text: str) -> None:
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def _confirm(lab: Lab, *, yes: bool) -> None:
+def _confirm(scratch: ScratchProject, *, yes: bool) -> None:
     print(
-        f"This will create about 15 sources, a few at a time, in the project '{lab.project}' at\n"
-        f"{lab.client.endpoint}, named {lab.prefix}-..., and delete them again.\n"
-        f"It sends about 60 requests, among them a create in the project '{lab.absent_project}', which is not\n"
-        "there, and one request with a wrong token.",
+        f"This will create about 15 sources, a few at a time, in the project '{scratch.project}' at\n"
+        f"{scratch.client.endpoint}, named {scratch.prefix}-..., and delete them again.\n"
+        f"It sends about 60 requests, among them a create in the project '{scratch.absent_project}', which is not\n"
+        f"there, and one request with a wrong token.{_COST if scratch.may_load else ''}",
         file=sys.stderr,
         flush=True,
     )
@@ -182,6 +189,11 @@ def _parser() -> argparse.ArgumentParser:
         default=",".join(Settings().languages),
         metavar="A,B",
         help="languages to try if the service does not name them itself (default: %(default)s)",
+    )
+    add(
+        "--load-messages",
+        action="store_true",
+        help=f"also ask about messages; this loads about ten, which is billed: at most {MOST_AI_UNITS} AI units",
     )
     add("--pause", type=_seconds, default=0.0, metavar="SECONDS", help="wait between two requests (default: 0)")
     add("--json", action="store_true", help="print the report as JSON")

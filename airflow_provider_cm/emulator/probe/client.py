@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.emulator.probe.credentials import Credentials
 
+Query = Sequence[tuple[str, str]]
 _ATTEMPTS = 4
 _LONGEST_WAIT = 300.0
 _LONGEST_ANSWER = 120.0
@@ -90,7 +92,7 @@ class Client:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = _USER_AGENT
 
-    def call(self, method: str, *path: str, body: object = None, token: str | None = None) -> Reply:
+    def call(self, method: str, *path: str, body: object = None, token: str | None = None, query: Query = ()) -> Reply:
         """
         Send a request and give the answer, whatever its status.
 
@@ -100,6 +102,7 @@ class Client:
         :param path: segments after ``/api/v1/sources``.
         :param body: sent as JSON.
         :param token: another token than the credentials'.
+        :param query: names and values to put after the path.
         :raises TroubleError: there is no answer to go by.
         :raises DeniedError: the credentials are refused.
         :raises StoppedError: the user wants it to end.
@@ -107,7 +110,7 @@ class Client:
         for attempt in range(_ATTEMPTS):
             last = attempt == _ATTEMPTS - 1
             try:
-                reply = self._send(method, path, body, token)
+                reply = self._send(method, path, body, token, query)
             except TroubleError:
                 if method != "GET" or last:
                     raise
@@ -129,7 +132,7 @@ class Client:
         """Let some time pass."""
         self._wait(seconds)
 
-    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None) -> Reply:
+    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None, query: Query) -> Reply:
         if self.requests:
             self._wait(self._pause)
         if self.stop.is_set() and not self.cleaning:
@@ -139,7 +142,7 @@ class Client:
         self.requests += 1
         try:
             with self._session.request(
-                method, url, json=body, auth=auth, timeout=(10, 60), allow_redirects=False, stream=True
+                method, url, json=body, params=query, auth=auth, timeout=(10, 60), allow_redirects=False, stream=True
             ) as answer:
                 raw = _read(answer)
         except requests.RequestException as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.lab import Answer, UnsettledError
+from airflow_provider_cm.emulator.probe.scratch import Answer, UnsettledError
 from airflow_provider_cm.emulator.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_cm.emulator.probe.lab import Lab
+    from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
 _DEFAULT = Settings()
 
@@ -40,20 +40,20 @@ def longest(accepts: Callable[[int], bool], guess: int, most: int) -> int:
     return good
 
 
-def max_title(lab: Lab) -> Answer:
+def max_title(scratch: ScratchProject) -> Answer:
     """How long a title may be."""
-    return _limit(lab, "title", lambda length: "x" * length, _DEFAULT.max_title, 4096)
+    return _limit(scratch, "title", lambda length: "x" * length, _DEFAULT.max_title, 4096)
 
 
-def max_description(lab: Lab) -> Answer:
+def max_description(scratch: ScratchProject) -> Answer:
     """How long a description may be."""
-    return _limit(lab, "description", lambda length: "x" * length, _DEFAULT.max_description, 65536)
+    return _limit(scratch, "description", lambda length: "x" * length, _DEFAULT.max_description, 65536)
 
 
-def max_sensitive_properties(lab: Lab) -> Answer:
+def max_sensitive_properties(scratch: ScratchProject) -> Answer:
     """How many sensitive properties there may be."""
     return _limit(
-        lab,
+        scratch,
         "sensitive_properties",
         lambda length: [f"string:p{number}" for number in range(length)],
         _DEFAULT.max_sensitive_properties,
@@ -61,13 +61,13 @@ def max_sensitive_properties(lab: Lab) -> Answer:
     )
 
 
-def _limit(lab: Lab, field: str, value: Callable[[int], object], guess: int, most: int) -> Answer:
-    bench = lab.bench()
+def _limit(scratch: ScratchProject, field: str, value: Callable[[int], object], guess: int, most: int) -> Answer:
+    bench = scratch.bench()
     refusal = ""
 
     def accepts(length: int) -> bool:
         nonlocal refusal
-        reply = lab.update(bench, {field: value(length)})
+        reply = scratch.update(bench, {field: value(length)})
         if not reply.ok:
             if reply.status not in (400, 413, 422):
                 raise UnsettledError(f"a length of {length} answered {reply}")

@@ -1,9 +1,9 @@
 """
 What the probe asks: one function for each setting of the emulator that can be settled from outside.
 
-Each is given the :class:`~airflow_provider_cm.emulator.probe.lab.Lab`, tries something on sources of its own, and
-returns the setting's value with the evidence for it; or raises
-:class:`~airflow_provider_cm.emulator.probe.lab.UnsettledError`.
+Each is given the :class:`~airflow_provider_cm.emulator.probe.scratch.ScratchProject`, tries something on sources of
+its own, and returns the setting's value with the evidence for it; or raises
+:class:`~airflow_provider_cm.emulator.probe.scratch.UnsettledError`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.lab import Answer, Ask, UnsettledError
 from airflow_provider_cm.emulator.probe.limits import max_description, max_sensitive_properties, max_title
+from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.client import Reply
-    from airflow_provider_cm.emulator.probe.lab import Lab
+    from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
 _MOST_UPDATES = 25
+_PUBLIC_TAGS = ("generic.0.CONVKER5",)
 
 
 def _status(reply: Reply, *allowed: int) -> int:
@@ -28,15 +29,17 @@ def _status(reply: Reply, *allowed: int) -> int:
     return reply.status
 
 
-def shapes(lab: Lab) -> Answer:
+def shapes(scratch: ScratchProject) -> Answer:
     """Which keys each endpoint shows."""
-    source = lab.bench()
-    call = lab.client.call
+    source = scratch.bench()
+    call = scratch.client.call
     shown = {
         "list all": next((each for each in call("GET").sources if each.get("id") == source["id"]), {}),
-        "list project": next((each for each in call("GET", lab.project).sources if each.get("id") == source["id"]), {}),
-        "by name": call("GET", lab.project, source["name"]).source,
-        "by id": lab.read(source),
+        "list project": next(
+            (each for each in call("GET", scratch.project).sources if each.get("id") == source["id"]), {}
+        ),
+        "by name": call("GET", scratch.project, source["name"]).source,
+        "by id": scratch.read(source),
         "create": source,
     }
     missing = [name for name, each in shown.items() if not each]
@@ -54,9 +57,9 @@ def shapes(lab: Lab) -> Answer:
     raise UnsettledError(f"neither what the vendor's client needs nor what its pages show; {evidence}")
 
 
-def default_title(lab: Lab) -> Answer:
+def default_title(scratch: ScratchProject) -> Answer:
     """What the title is when none is given."""
-    source = lab.bench()
+    source = scratch.bench()
     title = source.get("title")
     if title == "":
         return "empty", "the title is empty"
@@ -65,65 +68,64 @@ def default_title(lab: Lab) -> Answer:
     raise UnsettledError(f"the title is {title!r:.80}")
 
 
-def duplicate_put(lab: Lab) -> Answer:
+def duplicate_put(scratch: ScratchProject) -> Answer:
     """What a create does to a source that exists."""
-    source = lab.create(title="a")
-    reply = lab.put(source["name"], {"title": "b"})
+    source = scratch.create(title="a")
+    reply = scratch.put(source["name"], {"title": "b"})
     if not reply.ok:
         return _status(reply, 400, 409, 422), f"it answered {reply}"
-    after = lab.read(source)
+    after = scratch.read(source)
     if reply.source.get("id") == source["id"] and after.get("title") == "b":
         return "upsert", "it answered 200, and the source has the new title"
     raise UnsettledError(f"it answered 200, and the source that was there has the title {after.get('title')!r:.40}")
 
 
-def missing_project(lab: Lab) -> Answer:
+def missing_project(scratch: ScratchProject) -> Answer:
     """What a create in a project answers that does not exist."""
-    reply = lab.put(lab.name(), {}, project=lab.absent_project)
+    reply = scratch.put(scratch.name(), {}, project=scratch.absent_project)
     if reply.ok:
-        lab.left_projects.append(lab.absent_project)
-        raise UnsettledError(f"it made the project {lab.absent_project}, which is left there")
+        scratch.left_projects.append(scratch.absent_project)
+        raise UnsettledError(f"it made the project {scratch.absent_project}, which is left there")
     return _status(reply, 400, 403, 404), f"it answered {reply}"
 
 
-def missing_project_list(lab: Lab) -> Answer:
+def missing_project_list(scratch: ScratchProject) -> Answer:
     """What listing a project answers that does not exist."""
-    reply = lab.client.call("GET", lab.absent_project)
+    reply = scratch.client.call("GET", scratch.absent_project)
     if reply.ok and not reply.sources:
         return "empty", "it answered 200 and no sources"
     return _status(reply, 403, 404), f"it answered {reply}"
 
 
-def delete_missing(lab: Lab) -> Answer:
+def delete_missing(scratch: ScratchProject) -> Answer:
     """What deleting twice answers."""
-    source = lab.create()
-    first = lab.delete(source["id"])
+    source = scratch.create()
+    first = scratch.delete(source["id"])
     if not first.ok:
         raise UnsettledError(f"the first delete answered {first}")
-    second = lab.delete(source["id"])
+    second = scratch.delete(source["id"])
     return _status(second, 200, 404), f"the second delete answered {second}"
 
 
-def invalid_name(lab: Lab) -> Answer:
+def invalid_name(scratch: ScratchProject) -> Answer:
     """What a create answers whose name breaks the rules."""
-    reply = lab.put(lab.name(".dot"), {})
+    reply = scratch.put(scratch.name(".dot"), {})
     if reply.ok:
         raise UnsettledError("a name with a dot is valid there")
     return _status(reply, 400, 404, 422), f"a name with a dot answered {reply}"
 
 
-def null_field(lab: Lab) -> Answer:
+def null_field(scratch: ScratchProject) -> Answer:
     """What null does in each field."""
-    bench = lab.bench()
-    before = lab.read(bench)
+    bench = scratch.bench()
+    before = scratch.read(bench)
     results: dict[str, str] = {}
     for field in ("title", "description", "should_translate", "sensitive_properties", "email_transform_tag"):
-        reply = lab.update(bench, {field: None})
+        reply = scratch.update(bench, {field: None})
         kept = reply.source.get(field) == before.get(field)
         results[field] = ("ignored" if kept else "taken") if reply.ok else str(reply.status)
-    for field in ("language", "bucket_id"):
-        reply = lab.put(lab.name(), {field: None})
-        results[f"{field} on create"] = "ignored" if reply.ok else str(reply.status)
+    reply = scratch.put(scratch.name(), {"language": None})
+    results["language on create"] = "ignored" if reply.ok else str(reply.status)
     evidence = ", ".join(f"{field}: {result}" for field, result in results.items())
     if set(results.values()) == {"400"}:
         return 400, evidence
@@ -132,67 +134,95 @@ def null_field(lab: Lab) -> Answer:
     raise UnsettledError(f"not the same for all: {evidence}")
 
 
-def unknown_field(lab: Lab) -> Answer:
+def unknown_field(scratch: ScratchProject) -> Answer:
     """What a key does that the API does not know."""
-    reply = lab.update(lab.bench(), {"x_probe": "x"})
+    reply = scratch.update(scratch.bench(), {"x_probe": "x"})
     if reply.ok:
         return "ignore", "it answered 200"
     return _status(reply, 400), f"it answered {reply}"
 
 
-def unknown_bucket(lab: Lab) -> Answer:
+def unknown_bucket(scratch: ScratchProject) -> Answer:
     """What the id of a bucket answers that does not exist."""
-    reply = lab.put(lab.name(), {"bucket_id": secrets.token_hex(8)})
+    reply = scratch.put(scratch.name(), {"bucket_id": secrets.token_hex(8)})
     if reply.ok:
         return "accept", "it answered 200"
     return _status(reply, 400, 404, 422), f"it answered {reply}"
 
 
-def languages(lab: Lab) -> Answer:
+def languages(scratch: ScratchProject) -> Answer:
     """Which languages are accepted."""
-    reply = lab.put(lab.name(), {"language": "probe"})
+    reply = scratch.put(scratch.name(), {"language": "probe"})
     if reply.ok:
         raise UnsettledError("it accepts a language that is none")
     named = re.search(r"is not one of \[([^\]]*)\]", str(reply.body.get("message")))
     found = tuple(re.findall(r"'([^']*)'", named[1])) if named else ()
     if found:
-        lab.accepted_languages = found
+        scratch.accepted_languages = found
         return found, "it names them when it refuses another"
-    tried = {each: lab.put(lab.name(), {"language": each}) for each in lab.languages}
+    tried = {each: scratch.put(scratch.name(), {"language": each}) for each in scratch.languages}
     accepted = tuple(each for each, answer in tried.items() if answer.ok)
     if not accepted:
         raise UnsettledError(f"none of {', '.join(tried)} is accepted")
-    lab.accepted_languages = accepted
+    scratch.accepted_languages = accepted
     refused = [each for each in tried if each not in accepted]
     return accepted, f"accepted of those tried; refused: {', '.join(refused) or 'none'}"
 
 
-def language_on_update(lab: Lab) -> Answer:
+def language_on_update(scratch: ScratchProject) -> Answer:
     """What an update does with the language."""
-    if not lab.accepted_languages:
-        languages(lab)
-    source = lab.create()
-    before = source.get("language") or lab.read(source).get("language")
-    other = next((each for each in lab.accepted_languages if each != before), before)
-    reply = lab.update(source, {"language": other})
+    if not scratch.accepted_languages:
+        languages(scratch)
+    source = scratch.create()
+    before = source.get("language") or scratch.read(source).get("language")
+    other = next((each for each in scratch.accepted_languages if each != before), before)
+    reply = scratch.update(source, {"language": other})
     if reply.status in (400, 422):
         return "refuse", f"it answered {reply}"
     _status(reply, 200)
     if other == before:
         raise UnsettledError("it answered 200, but there is no second language to tell by")
-    after = lab.read(source).get("language")
+    after = scratch.read(source).get("language")
     if after not in (before, other):
         raise UnsettledError(f"the language became {after!r:.40}")
     return ("ignore" if after == before else "accept"), f"it answered 200, and the language is {after!r:.40}"
 
 
-def sensitive_properties_update(lab: Lab) -> Answer:
+def kind_on_update(scratch: ScratchProject) -> Answer:
+    """What an update does with the kind."""
+    source = scratch.create(_kind="call")
+    reply = scratch.update(source, {"_kind": "chat"})
+    if reply.status in (400, 422):
+        return "refuse", f"it answered {reply}"
+    _status(reply, 200)
+    after = scratch.read(source).get("_kind")
+    if after is None:
+        raise UnsettledError("it answered 200, and the kind is not shown")
+    if after not in ("call", "chat"):
+        raise UnsettledError(f"it answered 200, and the kind is {after!r:.40}")
+    return ("ignore" if after == "call" else "accept"), f"it answered 200, and the kind is {after!r}"
+
+
+def transform_tags(scratch: ScratchProject) -> Answer:
+    """Which of the transform tags that are public are known."""
+    replies = {tag: scratch.put(scratch.name(), {"email_transform_tag": tag}) for tag in _PUBLIC_TAGS}
+    for reply in replies.values():
+        _status(reply, 200, 422)
+    known = tuple(tag for tag, reply in replies.items() if reply.ok)
+    unknown = scratch.put(scratch.name(), {"email_transform_tag": "probe.0.NOSUCHTG"})
+    if unknown.ok:
+        raise UnsettledError("it accepts a tag that is none")
+    _status(unknown, 422)
+    return known, f"accepted of those tried, which were {', '.join(_PUBLIC_TAGS)}; another answered {unknown}"
+
+
+def sensitive_properties_update(scratch: ScratchProject) -> Answer:
     """What an update does with the list of sensitive properties."""
-    source = lab.create(sensitive_properties=["string:A"])
-    reply = lab.update(source, {"sensitive_properties": ["string:B"]})
+    source = scratch.create(sensitive_properties=["string:A"])
+    reply = scratch.update(source, {"sensitive_properties": ["string:B"]})
     if not reply.ok:
         raise UnsettledError(f"it answered {reply}")
-    found = sorted(lab.read(source).get("sensitive_properties") or ())
+    found = sorted(scratch.read(source).get("sensitive_properties") or ())
     if found == ["string:B"]:
         return "replace", "A then B gives B"
     if found == ["string:A", "string:B"]:
@@ -200,17 +230,17 @@ def sensitive_properties_update(lab: Lab) -> Answer:
     raise UnsettledError(f"A then B gives {found!r:.80}")
 
 
-def updated_at_moves(lab: Lab) -> Answer:
+def updated_at_moves(scratch: ScratchProject) -> Answer:
     """Which updates move updated_at."""
-    source = lab.create(title="a")
+    source = scratch.create(title="a")
     last = source["updated_at"]
     moved: list[bool] = []
     for fields in ({}, {"title": "a"}, {"title": "b"}):
-        lab.client.rest(_tick(lab))
-        reply = lab.update(source, fields)
+        scratch.client.rest(_tick(scratch))
+        reply = scratch.update(source, fields)
         if not reply.ok:
             raise UnsettledError(f"an update with {fields or 'nothing'} answered {reply}")
-        now = reply.source.get("updated_at") or lab.read(source)["updated_at"]
+        now = reply.source.get("updated_at") or scratch.read(source)["updated_at"]
         moved.append(now != last)
         last = now
     names = ("an empty update", "one that changes nothing", "one that changes the title")
@@ -221,56 +251,56 @@ def updated_at_moves(lab: Lab) -> Answer:
     return known[moved[0], moved[1], moved[2]], evidence
 
 
-def names_case_sensitive(lab: Lab) -> Answer:
+def names_case_sensitive(scratch: ScratchProject) -> Answer:
     """Whether names that differ in case are two names."""
-    upper = lab.name("-Case")
+    upper = scratch.name("-Case")
     lower = upper.lower()
-    first = lab.put(upper, {})
+    first = scratch.put(upper, {})
     if not first.ok:
         raise UnsettledError(f"a name with a capital letter answered {first}")
-    found = lab.client.call("GET", lab.project, lower)
+    found = scratch.client.call("GET", scratch.project, lower)
     if found.ok:
         return False, "one is found by the name of the other"
-    second = lab.put(lower, {})
+    second = scratch.put(lower, {})
     if second.ok and second.source.get("id") != first.source.get("id"):
         return True, "both can be created"
     raise UnsettledError(f"one is not found by the name of the other ({found}), and can't be created either ({second})")
 
 
-def timestamp_digits(lab: Lab) -> Answer:
+def timestamp_digits(scratch: ScratchProject) -> Answer:
     """How many digits the times have after the second."""
-    source = lab.create()
+    source = scratch.create()
     for number in range(_MOST_UPDATES):
-        digits = _fractions(lab)
+        digits = _fractions(scratch)
         if len({len(each) for each in digits}) > 1:
             return "trim", f"{len(digits)} times had from {min(map(len, digits))} to {max(map(len, digits))} digits"
         if any(each.endswith("0") for each in digits) or (number > 1 and len(digits[0]) < 6):
             return len(digits[0]), f"{len(digits)} times had {len(digits[0])} digits"
-        lab.update(source, {"description": str(number % 10)})
+        scratch.update(source, {"description": str(number % 10)})
     raise UnsettledError(f"{len(digits)} times had {len(digits[0])} digits, and none ended in 0: fixed or trimmed")
 
 
-def no_permission(lab: Lab) -> Answer:
+def no_permission(scratch: ScratchProject) -> Answer:
     """What a token without the permission is answered."""
-    if lab.viewer_token is None:
+    if scratch.viewer_token is None:
         raise UnsettledError("needs a token that may only look (--viewer-token-env)")
-    looked = lab.client.call("GET", lab.project, token=lab.viewer_token)
+    looked = scratch.client.call("GET", scratch.project, token=scratch.viewer_token)
     if not looked.ok:
         raise UnsettledError(f"the second token may not even look: {looked}")
-    reply = lab.put(lab.name(), {}, token=lab.viewer_token)
+    reply = scratch.put(scratch.name(), {}, token=scratch.viewer_token)
     if reply.ok:
         raise UnsettledError("the second token may create sources")
     return _status(reply, 401, 403, 404), f"it answered {reply}"
 
 
-def _fractions(lab: Lab) -> list[str]:
-    found = (re.search(r"T\d\d:\d\d:\d\d(?:\.(\d+))?", each) for each in sorted(lab.client.timestamps))
+def _fractions(scratch: ScratchProject) -> list[str]:
+    found = (re.search(r"T\d\d:\d\d:\d\d(?:\.(\d+))?", each) for each in sorted(scratch.client.timestamps))
     return [match[1] or "" for match in found if match]
 
 
-def _tick(lab: Lab) -> float:
+def _tick(scratch: ScratchProject) -> float:
     """How long it takes until a time that is shown must have moved."""
-    longest_seen = max((len(each) for each in _fractions(lab)), default=0)
+    longest_seen = max((len(each) for each in _fractions(scratch)), default=0)
     return 1.1 * 10.0**-longest_seen
 
 
@@ -286,6 +316,8 @@ QUESTIONS: dict[str, Ask] = {
         unknown_field,
         languages,
         language_on_update,
+        kind_on_update,
+        transform_tags,
         duplicate_put,
         missing_project,
         missing_project_list,

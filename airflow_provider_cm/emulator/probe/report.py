@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_cm.emulator.settings import Settings
 
+_NEVER_ASKED = ("source_quota", "message_quota", "max_batch", "max_raw_email_batch", "rate_limit", "latency_ms")
 _HARMFUL = "finding it out would mean to load or to fill the service"
 
 
@@ -41,7 +42,7 @@ class Report:
         """Give a reason for each setting that nothing was said about."""
         for name in Settings.model_fields:
             if name not in self.settings and name not in self.unsettled:
-                why = _HARMFUL if name in ("source_quota", "rate_limit", "latency_ms") else "it was not asked"
+                why = _HARMFUL if name in _NEVER_ASKED else "it was not asked"
                 self.unsettled[name] = why
 
     @property

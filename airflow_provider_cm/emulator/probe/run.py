@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.client import Client, StoppedError
 from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, DeniedError, TroubleError
-from airflow_provider_cm.emulator.probe.lab import Answer, Ask, Lab, UnsettledError
+from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.questions import QUESTIONS
 from airflow_provider_cm.emulator.probe.report import Report
+from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, ScratchProject, UnsettledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,26 +18,26 @@ if TYPE_CHECKING:
 _TRIES = 3
 
 
-class Run:
+class ProbeRun:
     """
     Asks the questions, one after the other.
 
     :param client: the way to the API.
-    :param lab: where to try things out.
+    :param scratch: where to try things out.
     :param tell: is told what is being done.
     """
 
-    def __init__(self, client: Client, lab: Lab, tell: Callable[[str], None]) -> None:
+    def __init__(self, client: Client, scratch: ScratchProject, tell: Callable[[str], None]) -> None:
         self._client = client
-        self._lab = lab
+        self._scratch = scratch
         self._tell = tell
-        self.report = Report(client.endpoint, lab.project, lab.prefix)
+        self.report = Report(client.endpoint, scratch.project, scratch.prefix)
 
     def go(self) -> Report:
         """Do it; whatever happens, what was created is deleted."""
         try:
             self._check_project()
-            for name, ask in {**QUESTIONS, **self._about_tokens()}.items():
+            for name, ask in {**QUESTIONS, **self._about_messages(), **self._about_tokens()}.items():
                 self._settle(name, ask)
             self._look_at_a_wrong_token()
         except StoppedError:
@@ -49,15 +50,15 @@ class Run:
         finally:
             self._tell("cleaning up")
             self._client.cleaning = True
-            self.report.left, self.report.unsure = self._lab.clean()
+            self.report.left, self.report.unsure = self._scratch.clean()
             self.report.requests = self._client.requests + getattr(self._client.credentials, "requests", 0)
             self.report.complete()
         return self.report
 
     def _check_project(self) -> None:
-        reply = self._client.call("GET", self._lab.project)
+        reply = self._client.call("GET", self._scratch.project)
         if not reply.ok:
-            raise DeniedError(f"the project '{self._lab.project}' can't be listed: {reply}")
+            raise DeniedError(f"the project '{self._scratch.project}' can't be listed: {reply}")
         timing = reply.headers.get("Server-Timing")
         self.report.observed["Server-Timing"] = "not sent" if timing is None else f"sent, such as {timing[:60]!r}"
 
@@ -66,7 +67,7 @@ class Run:
         for attempt in range(_TRIES):
             keep = True
             try:
-                value, evidence = ask(self._lab)
+                value, evidence = ask(self._scratch)
             except UnsettledError as reason:
                 self.report.unsettled[name] = str(reason)
             except TroubleError as trouble:
@@ -79,27 +80,30 @@ class Run:
                 self.report.settings[name] = value
                 self.report.evidence[name] = evidence
             finally:
-                self._lab.tidy(keep_bench=keep)
+                self._scratch.tidy(keep_bench=keep)
             return
 
     def _look_at_a_wrong_token(self) -> None:
         self._tell("a wrong token")
-        reply = self._client.call("GET", self._lab.project, token=f"probe-{secrets.token_hex(16)}")
+        reply = self._client.call("GET", self._scratch.project, token=f"probe-{secrets.token_hex(16)}")
         challenge = reply.headers.get("WWW-Authenticate")
         shown = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
         self.report.observed["a wrong token"] = f"{reply}, {shown}"
+
+    def _about_messages(self) -> dict[str, Ask]:
+        return MESSAGE_QUESTIONS if self._scratch.may_load else dict.fromkeys(MESSAGE_QUESTIONS, _needs_loading)
 
     def _about_tokens(self) -> dict[str, Ask]:
         credentials = self._client.credentials
         if not isinstance(credentials, ClientCredentials):
             return {"token_lifetime": _needs_application, "invalid_client": _needs_application}
 
-        def token_lifetime(_: Lab) -> Answer:
+        def token_lifetime(_: ScratchProject) -> Answer:
             if credentials.lifetime is None:
                 raise UnsettledError("the token endpoint does not say")
             return credentials.lifetime, "expires_in of the token endpoint's answer"
 
-        def invalid_client(_: Lab) -> Answer:
+        def invalid_client(_: ScratchProject) -> Answer:
             status = credentials.refusal()
             if status not in (400, 401):
                 raise UnsettledError(f"a wrong secret answered {status}")
@@ -108,5 +112,9 @@ class Run:
         return {"token_lifetime": token_lifetime, "invalid_client": invalid_client}
 
 
-def _needs_application(_: Lab) -> Answer:
+def _needs_application(_: ScratchProject) -> Answer:
     raise UnsettledError("needs an external application (--app-id)")
+
+
+def _needs_loading(_: ScratchProject) -> Answer:
+    raise UnsettledError("needs a few messages, which are billed (--load-messages)")

@@ -23,7 +23,11 @@ class Caller:
         if token:
             self.session.headers["Authorization"] = f"Bearer {token}"
 
-    def __call__(self, method: str, path: str, json: object = None, **more: Any) -> requests.Response:
+    def __call__(
+        self, method: str, path: str, json: object = None, *, json_text: str | None = None, **more: Any
+    ) -> requests.Response:
+        if json_text is not None:
+            more |= {"data": json_text.encode(), "headers": {"Content-Type": "application/json"}}
         return self.session.request(method, self.base + path, json=json, timeout=10, **more)
 
     def create(self, name: str = "inbox", project: str = "acme-dev", **fields: object) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
-from airflow_provider_cm.emulator.edge import tidy
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.middleware import tidy
 from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
@@ -186,3 +186,32 @@ def test_a_layer_can_come_between() -> None:
 )
 def test_paths_are_tidied(raw: str, path: str) -> None:
     assert tidy(raw) == path
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_a_body_as_curl_sends_it_is_json(admin: Caller) -> None:
+    for method, path, body in (
+        ("POST", "/faults", '{"kind": "503"}'),
+        ("PATCH", "/settings", '{"duplicate_put": "upsert"}'),
+        ("POST", "/projects", '{"tenant": "/", "name": "mine"}'),
+        ("POST", "/tokens", '{"tenant": "/", "name": "own", "role": "viewer", "token": "own-value"}'),
+    ):
+        answer = admin(method, path, data=body, headers=FORM)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("body", ["", "kind=503", "[]", "5"])
+def test_an_unusable_body_says_what_was_expected(admin: Caller, body: str) -> None:
+    for method, path in (("POST", "/faults"), ("PATCH", "/settings"), ("PUT", "/message-count"), ("POST", "/tokens")):
+        answer = admin(method, path, data=body, headers=FORM)
+        assert (answer.status_code, "send JSON such as {" in answer.json()["message"]) == (400, True), answer.text
+
+
+def test_a_token_of_one_tenant_can_be_added(api: Caller, admin: Caller) -> None:
+    body = {"tenant": "/acme/dev/reinfer_", "name": "dev-only", "role": "viewer"}
+    value = admin("POST", "/tokens", body).json()["token"]["value"]
+    assert Caller(f"{api.base}/acme/dev/reinfer_", value)("GET", "/api/v1/sources").status_code == 200
+    assert Caller(api.base, value)("GET", "/api/v1/sources").status_code == 401
+    assert admin("POST", "/tokens", {**body, "tenant": "/absent"}).status_code == 404

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer
+from airflow_provider_cm.emulator.errors import ApiError
 from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
@@ -216,3 +217,25 @@ def test_connections(comms_mining_emulator: EmulatorServer) -> None:
     assert dev.connection("app")["extra"] == {}
     assert dev.connection(token="emulator-viewer")["password"] == "emulator-viewer"
     assert dev.identity_url == f"{url}/acme/identity_/connect/token"
+
+
+def test_a_tenants_own_token_is_unknown_to_the_others(comms_mining_emulator: EmulatorServer) -> None:
+    dev, prod = (comms_mining_emulator.tenant(path) for path in ("/acme/dev/reinfer_", "/acme/prod/reinfer_"))
+    value = dev.add_token("dev-loader")
+    assert Caller(dev.endpoint, value)("GET", "/api/v1/sources").status_code == 200
+    answer = Caller(prod.endpoint, value)("GET", "/api/v1/sources")
+    assert (answer.status_code, answer.json()["message"]) == (401, "The token is not valid")
+    # The mix-up that a connection can hold: one tenant's host, another's token.
+    assert prod.connection(token="dev-loader")["password"] == value
+    for path in ("/", "/acme/prod/reinfer_"):
+        assert Caller(comms_mining_emulator.tenant(path).endpoint)("GET", "/api/v1/sources").status_code == 200
+    with pytest.raises(ApiError, match="There is a token named 'dev-loader' already"):
+        prod.add_token("dev-loader")
+
+
+def test_a_token_minted_for_an_organisation_opens_its_tenants_only(comms_mining_emulator: EmulatorServer) -> None:
+    acme = comms_mining_emulator.tenant("/acme/dev/reinfer_")
+    form = {"grant_type": "client_credentials", "client_id": "emulator-app", "client_secret": "emulator-secret"}
+    value = requests.post(acme.identity_url, data=form, timeout=5).json()["access_token"]
+    assert Caller(acme.endpoint, value)("GET", "/api/v1/sources").status_code == 200
+    assert Caller(comms_mining_emulator.url, value)("GET", "/api/v1/sources").status_code == 401

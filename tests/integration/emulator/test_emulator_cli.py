@@ -172,7 +172,7 @@ def test_a_bad_port_isrefused(refused: Callable[..., str], comms_mining_emulator
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = """
 import sys
-sys.modules["fastapi"] = None
+sys.modules["starlette"] = None
 from airflow_provider_cm.emulator.__main__ import main
 sys.exit(main())
 """
@@ -190,15 +190,18 @@ def test_state_survives_a_kill(tmp_path: Path) -> None:
         made = api.create("mine", "empty", title="ü \0", sensitive_properties=["string:a"])
         api("DELETE", "/api/v1/sources/id:18ba5ce699f8da1f")
         before = api("GET", "/api/v1/sources").json()["sources"]
+        api("POST", "/api/v1/sources/empty/mine/sync", {"comments": [{"id": "1"}, {"id": "2"}]})
         assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
     # The seed is for the first start only: the deleted source stays deleted.
     with _running("--seed", str(seed), "--state", str(state)) as running:
         api = Caller(running.url + prefix)
         assert api("GET", "/api/v1/sources").json()["sources"] == before
         assert before[-1] == made
+        assert len(api("GET", "/api/_private/sources/empty/mine/comments").json()["comments"]) == 2
         statistics = api("POST", "/api/v1/sources/hive/inbox/statistics", {"comment_filter": {}}).json()
         assert statistics["statistics"]["num_comments"] == 12
-    assert [path.name for path in tmp_path.iterdir() if path not in (state, seed)] == []
+    left = [path.name for path in tmp_path.iterdir() if path not in (state, seed)]
+    assert [name for name in left if not name.startswith("state.json.messages")] == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2, "tenants": []}', '{"version": 1}'])
@@ -246,7 +249,7 @@ tenants:
         sources:
           - {name: a, colour: red}
           - {name: a, language: klingon}
-          - {name: b, bucket_id: none-such}
+          - {name: b, bucket_id: 00000000deadbeef}
       - name: p
 """)
     with pytest.raises(SeedError) as caught:
@@ -259,7 +262,7 @@ tenants:
         "tenants.0.projects.0.sources: 'a' appears 2 times",
         "tenants.0.projects.0.sources.0: Additional properties are not allowed ('colour' was unexpected)",
         "tenants.0.projects.0.sources.1: 'klingon' is not one of",
-        "tenants.0.projects.0.sources.2: no bucket of this tenant has the id 'none-such'",
+        "tenants.0.projects.0.sources.2: no bucket of this tenant has the id '00000000deadbeef'",
     ):
         assert mistake in message
     assert "\n" not in message

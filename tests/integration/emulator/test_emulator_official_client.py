@@ -114,7 +114,7 @@ def test_a_source_can_be_made_from_nothing(client: Client) -> None:
     assert _source(client("PUT", f"/api/v1/sources/acme-dev%2F{name}", {"source": {}})["source"])["name"] == name
 
 
-@pytest.mark.parametrize("kind", ["call", "chat", "ixp_runtime", "ixp_design", "something_new"])
+@pytest.mark.parametrize("kind", ["call", "chat", "ixp_runtime", "ixp_design", "unknown"])
 def test_kinds_come_back(comms_mining_emulator: EmulatorServer, kind: str) -> None:
     client = Client(comms_mining_emulator)
     body = {"source": {"_kind": kind, "email_transform_tag": "generic.0.CONVKER5"}}
@@ -158,12 +158,12 @@ def test_projects(client: Client) -> None:
     client("GET", "/api/_private/projects/mine", status=404)
 
 
-def test_statistics_are_a_float(client: Client) -> None:
+def test_statistics_are_an_integer(client: Client) -> None:
     client("PUT", "/api/v1/sources/acme-dev%2Finbox", {"source": {}})
     path = "/api/v1/sources/acme-dev%2Finbox/statistics"
     for comment_filter in ({}, {"reviewed": "only_reviewed", "timestamp": {"minimum": "2024-01-01T00:00:00Z"}}):
         statistics = client("POST", path, {"comment_filter": comment_filter})["statistics"]
-        assert isinstance(statistics["num_comments"], float)
+        assert isinstance(statistics["num_comments"], int)
 
 
 # Whatever goes wrong, the client wants the envelope.
@@ -172,7 +172,13 @@ FAILURES: list[tuple[str, str, object, int, str]] = [
     ("PATCH", "/api/v1/sources", {}, 405, "emulator-admin"),
     ("PUT", "/api/v1/sources/acme-dev%2Fa%20b", {"source": {}}, 400, "emulator-admin"),
     ("PUT", "/api/v1/sources/acme-dev%2Fb", {"source": {"language": "klingon"}}, 400, "emulator-admin"),
-    ("PUT", "/api/v1/sources/acme-dev%2Fb", {"source": {"email_transform_tag": "x"}}, 422, "emulator-admin"),
+    (
+        "PUT",
+        "/api/v1/sources/acme-dev%2Fb",
+        {"source": {"email_transform_tag": "generic.0.NOSUCHTG"}},
+        422,
+        "emulator-admin",
+    ),
     ("PUT", "/api/v1/sources/acme-dev%2Fb", {"source": {"bucket_id": "0123456789abcdef"}}, 422, "emulator-admin"),
     ("PUT", "/api/v1/sources/acme-dev%2Fthere", {"source": {}}, 409, "emulator-admin"),
     ("PUT", "/api/v1/sources/absent%2Fb", {"source": {}}, 404, "emulator-admin"),
@@ -195,3 +201,57 @@ def test_failures_have_a_status_and_a_message(
     before = tenant.sources()
     Client(comms_mining_emulator, base, token)(method, path, body, status)
     assert tenant.sources() == before
+
+
+def test_users(client: Client) -> None:
+    # "re get users --project mine --user <id>", after a project was created for that user.
+    me = client("GET", "/auth/user")["user"]
+    client("PUT", "/api/_private/projects/mine", {"project": {}, "user_ids": [me["id"]]})
+    assert "mine" in client("GET", f"/api/_private/users/{me['id']}")["user"]["organisation_permissions"]
+    assert me["id"] in [user["id"] for user in client("GET", "/api/_private/users")["users"]]
+
+    new = {"username": "ada", "email": "ada@example.com", "global_permissions": [], "organisation_permissions": {}}
+    made = client("PUT", "/api/_private/users", {"user": new})["user"]
+    assert (made["username"], made["email"]) == ("ada", "ada@example.com")
+    client("PUT", "/api/_private/users", {"user": new}, status=409)
+    permissions = {"mine": ["sources-read"]}
+    changed = client("POST", f"/api/_private/users/{made['id']}", {"user": {"organisation_permissions": permissions}})
+    assert changed["user"]["organisation_permissions"] == permissions
+    assert "ada" in [user["username"] for user in client("GET", "/api/v1/users")["users"]]
+    assert client("DELETE", f"/api/_private/users/{made['id']}") == {"status": "ok"}
+    client("GET", f"/api/_private/users/{made['id']}", status=404)
+
+
+def test_an_absent_project_is_named_as_the_client_looks_for_it(client: Client) -> None:
+    assert client("GET", "/api/_private/projects/absent", status=404)["message"] == "No such project: 'absent'"
+
+
+# Method, path with its odd habits, body, and the key of the answer.
+HABITS: list[tuple[str, str, object, str]] = [
+    ("GET", "/api/_private/buckets/acme-dev%2Fmail", None, "bucket"),
+    ("GET", "//api/_private/buckets", None, "buckets"),
+    ("GET", "/api/_private/buckets/acme-dev", None, "buckets"),
+    ("GET", "/api/_private/buckets/acme-dev%2Fmail/statistics", None, "statistics"),
+    ("GET", "/api/_private/buckets/id:{bucket}/keyed-sync-states%2F", None, "keyed_sync_states"),
+    ("POST", "/api/_private/buckets/id:{bucket}/keyed-sync-state-ids", {}, "keyed_sync_state_ids"),
+    ("POST", "/api/v1/sources/acme-dev%2Finbox", {"source": {"title": "T", "bucket_id": None}}, "source"),
+    ("PUT", "/api/v1/sources/acme-dev%2Fother", {"source": {"bucket_id": None}}, "source"),
+    ("POST", "/api/v1/sources/acme-dev%2Finbox/statistics", {"comment_filter": {}}, "statistics"),
+    ("GET", "/api/v1/sources/acme-dev%2Finbox/threads", None, "threads"),
+    ("GET", "/api/v1/projects", None, "projects"),
+    ("GET", "/api/_private/projects", None, "projects"),
+    ("POST", "/auth/refresh-user-permissions", {}, "permissions_refreshed"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "key"), HABITS)
+def test_habits_on_the_wire(
+    comms_mining_emulator: EmulatorServer, method: str, path: str, body: object, key: str
+) -> None:
+    for base in BASES:
+        comms_mining_emulator.reset()
+        tenant = comms_mining_emulator.tenant(base)
+        bucket = tenant.add_bucket("acme-dev", "mail")
+        tenant.add_source("acme-dev", "inbox")
+        answer = Client(comms_mining_emulator, base)(method, path.format(bucket=bucket["id"]), body)
+        assert set(answer) == {key, "status"}

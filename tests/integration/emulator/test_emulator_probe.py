@@ -22,25 +22,30 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 from airflow_provider_cm.emulator.probe.cli import run
 from airflow_provider_cm.emulator.probe.client import Client, _retry_after, clean
 from airflow_provider_cm.emulator.probe.credentials import DeveloperToken
-from airflow_provider_cm.emulator.probe.lab import Lab, UnsettledError
 from airflow_provider_cm.emulator.probe.limits import longest
-from airflow_provider_cm.emulator.probe.run import Run
+from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
+from airflow_provider_cm.emulator.probe.run import ProbeRun
+from airflow_provider_cm.emulator.probe.scratch import ScratchProject, UnsettledError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_cm.emulator import TenantHandle
     from airflow_provider_cm.emulator.probe.report import Report
-    from airflow_provider_cm.emulator.records import RecordedRequest
+    from airflow_provider_cm.emulator.request_log import RecordedRequest
 
 PATH = "/acme/dev/reinfer_"
 EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "12"))
 SEED = random.randrange(2**32) if os.environ.get("EMULATOR_SEED") == "random" else 1
 # Asking would harm the tenant, or would need more than one machine and one moment.
 HARMFUL = {"source_quota", "rate_limit", "latency_ms", "read_lag_s", "date_offset_s"}
+HARMFUL |= {"message_quota", "max_batch", "max_raw_email_batch"}
+# No question asks about them so far.
+HARMFUL |= set(DatasetSettings.model_fields)
 APPLICATION = {"token_lifetime", "invalid_client"}
 SECRETS = {"CM_TOKEN": "emulator-admin", "CM_VIEWER": "emulator-viewer", "CM_SECRET": "emulator-secret"}
 
@@ -71,11 +76,11 @@ def _arguments(tenant: TenantHandle, *more: str, application: bool = False) -> l
     return [*endpoint, *token, "--yes", "--json", *more]
 
 
-def _probe(tenant: TenantHandle, token: str = "emulator-admin") -> Run:
-    lab = Lab(Client(tenant.endpoint, DeveloperToken(token), backoff=0.001), "acme-dev")
-    lab.viewer_token = "emulator-viewer"
-    lab.languages = ("en", "de", "xlm", "Multilingual")
-    return Run(lab.client, lab, lambda text: None)
+def _probe(tenant: TenantHandle, token: str = "emulator-admin") -> ProbeRun:
+    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken(token), backoff=0.001), "acme-dev")
+    scratch.viewer_token = "emulator-viewer"
+    scratch.languages = ("en", "de", "xlm", "Multilingual")
+    return ProbeRun(scratch.client, scratch, lambda text: None)
 
 
 def _compare(report: Report, settings: Settings) -> None:
@@ -88,17 +93,18 @@ def test_it_settles_what_can_be_settled(
 ) -> None:
     # With six digits it takes luck to tell fixed from trimmed: one time in a hundred no time ends in 0.
     settings = comms_mining_emulator.configure(timestamp_digits=3)
-    assert run(_arguments(tenant, application=True)) == 0
+    assert run(_arguments(tenant, "--load-messages", application=True)) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
     expected = {name: value for name, value in settings.model_dump(mode="json").items() if name not in HARMFUL}
     assert report["settings"] == expected
     assert set(report["not_settled"]) == HARMFUL
+    assert 0 < tenant.bill.ai_units <= 15
     assert set(report["evidence"]) == set(expected)
     assert report["observed"]["a wrong token"].startswith("401 'The token is not valid'")
     assert (report["left_behind"], report["unsure"], report["stopped"]) == ([], [], None)
     assert (_own(tenant), report["requests"]) == ([], len(comms_mining_emulator.requests))
-    assert report["requests"] <= 65
+    assert report["requests"] <= 105
     assert "will create" in err
     for secret in SECRETS.values():
         assert secret not in out + err
@@ -150,6 +156,7 @@ def _random_settings(dice: random.Random) -> Settings:
         "unknown_bucket": [400, 404, 422, "accept"],
         "languages": [tuple(dice.sample(known, dice.randint(1, len(known))))],
         "language_on_update": ["refuse", "accept", "ignore"],
+        "kind_on_update": ["refuse", "accept", "ignore"],
         "sensitive_properties_update": ["replace", "merge"],
         "updated_at_moves": ["always", "sent", "changed"],
         "names_case_sensitive": [True, False],
@@ -179,9 +186,11 @@ def test_random_settings_are_found_again(ticking: EmulatorServer, monkeypatch: p
     tenant = ticking.tenant(PATH)
     report = _probe(tenant).go()
     _compare(report, settings)
-    excused = HARMFUL | APPLICATION
+    excused = HARMFUL | APPLICATION | set(MESSAGE_QUESTIONS)  # those are asked in test_emulator_messages_probe.py
     if settings.languages == ("en",):
         excused |= {"language_on_update"}  # no second language to tell by
+    if settings.shapes == "docs" and settings.kind_on_update != "refuse":
+        excused |= {"kind_on_update"}  # it is not shown
     if settings.timestamp_digits in (6, "trim"):
         excused |= {"timestamp_digits"}  # chance may have it that no time ends in 0
     assert {name for name in report.unsettled if name not in excused} == set(), (actual, report.unsettled)
@@ -245,10 +254,10 @@ def test_a_signal_in_the_middle_leaves_nothing(
 
 
 def test_a_crash_of_its_own_leaves_nothing(tenant: TenantHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Lab, source: dict[str, Any]) -> dict[str, Any]:
+    def broken(self: ScratchProject, source: dict[str, Any]) -> dict[str, Any]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Lab, "read", broken)
+    monkeypatch.setattr(ScratchProject, "read", broken)
     with pytest.raises(ZeroDivisionError):
         _probe(tenant).go()
     assert _own(tenant) == []
@@ -315,9 +324,10 @@ def test_an_expired_token_is_minted_anew(
 ) -> None:
     comms_mining_emulator.configure(timestamp_digits=3)
     comms_mining_emulator.faults.add("expired-token", probability=0.1, seed=1)
-    assert run(_arguments(tenant, application=True), backoff=0.001) == 0
+    assert run(_arguments(tenant, "--load-messages", application=True), backoff=0.001) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["not_settled"]) == HARMFUL
+    assert 0 < tenant.bill.ai_units <= 15
     assert _own(tenant) == []
 
 
@@ -349,8 +359,8 @@ def test_a_full_quota_settles_less_and_leaves_nothing(
 
 
 def test_a_project_that_is_not_there_ends_it(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
-    lab = Lab(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "absent")
-    report = Run(lab.client, lab, lambda text: None).go()
+    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "absent")
+    report = ProbeRun(scratch.client, scratch, lambda text: None).go()
     assert report.stopped == "the project 'absent' can't be listed: 404 \"Project 'absent' not found\""
     assert (report.exit_code, len(comms_mining_emulator.requests)) == (1, 1)
 
@@ -477,11 +487,11 @@ def test_the_longest_length_is_not_looked_for_without_end() -> None:
 
 
 def test_it_deletes_only_what_it_created(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
-    lab = Lab(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "acme-dev")
-    theirs = tenant.add_source("acme-dev", f"{lab.prefix}-1")  # even with its prefix, as long as it did not ask
+    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "acme-dev")
+    theirs = tenant.add_source("acme-dev", f"{scratch.prefix}-1")  # even with its prefix, as long as it did not ask
     with pytest.raises(ValueError, match="not the probe's"):
-        lab.delete(theirs["id"])
-    assert lab.clean() == ([], [])
+        scratch.delete(theirs["id"])
+    assert scratch.clean() == ([], [])
     assert tenant.source("acme-dev", theirs["name"]) == theirs
     assert comms_mining_emulator.requests == []
 

@@ -119,6 +119,28 @@ def test_languages(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
     assert "'de' is not one of ['fr']" in answer.json()["message"]
 
 
+@pytest.mark.parametrize(("choice", "kind"), [("accept", "chat"), ("ignore", "call")])
+def test_kind_on_update(comms_mining_emulator: EmulatorServer, api: Caller, choice: str, kind: str) -> None:
+    comms_mining_emulator.configure(kind_on_update=choice)
+    api.create(_kind="call")
+    assert api.update(_kind="chat").json()["source"]["_kind"] == kind
+
+
+@pytest.mark.parametrize(("name", "field"), [("language_on_update", "language"), ("kind_on_update", "_kind")])
+def test_refused_on_update(comms_mining_emulator: EmulatorServer, api: Caller, name: str, field: str) -> None:
+    comms_mining_emulator.configure(**{name: "refuse"})
+    source = api.create(**{field: "de" if field == "language" else "chat"})
+    answer = api.update(**{field: source[field]})
+    message = f"Additional properties are not allowed ('{field}' was unexpected) (in source)"
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+def test_transform_tags(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
+    comms_mining_emulator.configure(transform_tags="acme.1.ABC,acme.2.ABC")
+    assert api.create(email_transform_tag="acme.2.ABC")["email_transform_tag"] == "acme.2.ABC"
+    assert api.update(email_transform_tag="generic.0.CONVKER5").status_code == 422
+
+
 @pytest.mark.parametrize(("choice", "language"), [("accept", "de"), ("ignore", "en")])
 def test_language_on_update(comms_mining_emulator: EmulatorServer, api: Caller, choice: str, language: str) -> None:
     comms_mining_emulator.configure(language_on_update=choice)
@@ -293,5 +315,12 @@ def test_every_setting_states_its_default_and_evidence() -> None:
     rows = {name: (allowed, default, text) for name, allowed, default, text in describe()}
     assert set(rows) == set(Settings.model_fields)
     assert rows["duplicate_put"][:2] == ("400 | 409 | 422 | upsert", "409")
-    not_guessed = {"token_lifetime", "source_quota", "latency_ms"}
+    not_guessed = {
+        "shapes",
+        "max_description",
+        "max_sensitive_properties",
+        "token_lifetime",
+        "source_quota",
+        "latency_ms",
+    }
     assert {name for name, row in rows.items() if "guess" not in row[2].lower()} == not_guessed

@@ -235,12 +235,16 @@ def test_update_does_not_take_a_language_it_was_not_shown_for_another(
     assert comms_mining_emulator.requests[-1].json == {"source": {"title": "Mine"}}
 
 
-@pytest.mark.parametrize(("field", "key"), [("language", "language"), ("kind", "_kind")])
-def test_update_refuses_what_an_update_cannot_change(tenant: TenantHandle, sent: Sent, field: str, key: str) -> None:
-    theirs: dict[str, Any] = {key: "de"}
+@pytest.mark.parametrize(
+    ("field", "key", "held", "wanted"), [("language", "language", "de", "en"), ("kind", "_kind", "call", "chat")]
+)
+def test_update_refuses_what_an_update_cannot_change(
+    tenant: TenantHandle, sent: Sent, field: str, key: str, held: str, wanted: str
+) -> None:
+    theirs: dict[str, Any] = {key: held}
     before = tenant.add_source("acme-dev", "inbox", title="a", **theirs)
-    told = fails(CreateSourceOperator, ConflictError, **BY_NAME, title="b", **{field: "en"}, if_exists="update")
-    assert f"its {field} is 'de', not 'en', which an update cannot change; choose another name" in told
+    told = fails(CreateSourceOperator, ConflictError, **BY_NAME, title="b", **{field: wanted}, if_exists="update")
+    assert f"its {field} is '{held}', not '{wanted}', which an update cannot change; choose another name" in told
     assert sent() == [f"GET {PATH}"]
     assert tenant.source("acme-dev", "inbox") == before
 

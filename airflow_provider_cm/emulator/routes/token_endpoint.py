@@ -8,21 +8,26 @@ import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_plus
 
-from airflow_provider_cm.emulator.answers import JsonResponse
-from airflow_provider_cm.emulator.state import SCOPES, State
+from airflow_provider_cm.emulator.responses import JsonResponse
+from airflow_provider_cm.emulator.tokens import SCOPES
 
 if TYPE_CHECKING:
-    from fastapi import Request, Response
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from airflow_provider_cm.emulator.state import State
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-async def token(request: Request, state: State) -> Response:
+async def token(request: Request, state: State, organisation: str | None) -> Response:
     """
     Mint a token for an external application.
 
     The body is a form with ``grant_type=client_credentials``, ``client_id``, ``client_secret`` and ``scope``;
     the client may also authenticate with HTTP Basic. Without a scope, all scopes are granted.
+
+    :param organisation: the organisation in the path, whose tenants alone know the token then.
     """
     if request.method != "POST":
         return JsonResponse({"error": "invalid_request"}, 405, {"Allow": "POST"})
@@ -40,7 +45,7 @@ async def token(request: Request, state: State) -> Response:
         return _error("unsupported_grant_type")
     client_id, secret = _client(request, form)
     with state.lock:
-        application = state.applications.get(client_id)
+        application = state.tokens.applications.get(client_id)
         if application is None or not secrets.compare_digest(application.secret.encode(), secret.encode()):
             # RFC 6749 wants the challenge with a 401.
             challenge = {"WWW-Authenticate": "Basic"} if state.settings.invalid_client == 401 else {}
@@ -48,7 +53,7 @@ async def token(request: Request, state: State) -> Response:
         scopes = form.get("scope", "").split() or list(SCOPES)
         if not set(scopes) <= set(SCOPES):
             return _error("invalid_scope")
-        grant = state.mint(client_id, scopes)
+        grant = state.tokens.mint(client_id, scopes, state.settings.token_lifetime, organisation)
         answer = {
             "access_token": grant.value,
             "expires_in": state.settings.token_lifetime,

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from airflow_provider_cm.emulator.records import Bucket, Grant, Project, Source
+    from airflow_provider_cm.emulator.records import Bucket, Project, Source, User
     from airflow_provider_cm.emulator.settings import Settings
 
 Json = dict[str, Any]
+
+# The contract lets a request give a project a longer title than a response may show. What happens then is not known.
+_LONGEST_TITLE_SHOWN = 128
+_LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def source_json(source: Source, settings: Settings, *, language: bool) -> Json:
@@ -38,9 +40,12 @@ def source_json(source: Source, settings: Settings, *, language: bool) -> Json:
         shown["language"] = source.language
     if settings.shapes == "full":
         shown["_kind"] = source.kind
-        shown["email_transform_tag"] = source.email_transform_tag
-        if source.bucket_id is not None:
-            shown["bucket_id"] = source.bucket_id
+        optional = {
+            "bucket_id": source.bucket_id,
+            "email_transform_tag": source.email_transform_tag,
+            "email_transform_version": source.email_transform_version,
+        }
+        shown |= {name: value for name, value in optional.items() if value is not None}
     return shown
 
 
@@ -49,10 +54,20 @@ def project_json(project: Project, settings: Settings) -> Json:
     return {
         "id": project.id,
         "name": project.name,
-        "title": project.title,
+        "title": project.title[:_LONGEST_TITLE_SHOWN],
         "description": project.description,
         "created_at": timestamp(project.created_at, settings),
         "updated_at": timestamp(project.updated_at, settings),
+        "user_auto_join": project.user_auto_join,
+    }
+
+
+def listed_project_json(project: Project) -> Json:
+    """Write a project as the public list shows it."""
+    return {
+        "name": project.name,
+        "title": project.title[:_LONGEST_TITLE_SHOWN],
+        "description": project.description,
     }
 
 
@@ -68,19 +83,23 @@ def bucket_json(bucket: Bucket, settings: Settings) -> Json:
     }
 
 
-def user_json(grant: Grant, projects: Mapping[str, Project], settings: Settings) -> Json:
-    """Write the user behind a token as the vendor's client reads it: the same permissions in every project."""
-    username = grant.name.partition("#")[0]
+def user_json(user: User, settings: Settings) -> Json:
+    """Write a user as the vendor's client reads it."""
     return {
-        "id": grant.user_id,
-        "username": username,
-        "email": f"{username}@example.com",
-        "created": timestamp(datetime(2024, 1, 1, tzinfo=UTC), settings),
-        "global_permissions": [],
-        "organisation_permissions": {name: sorted(grant.permissions) for name in projects},
+        "id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "created": timestamp(user.created_at or _LONG_AGO, settings),
+        "global_permissions": list(user.global_permissions),
+        "organisation_permissions": {project: list(each) for project, each in user.permissions.items()},
         "sso_global_permissions": [],
         "verified": True,
     }
+
+
+def listed_user_json(user: User, last_login_at: str | None) -> Json:
+    """Write a user as the public list shows it."""
+    return {"email": user.email, "username": user.username, "last_login_at": last_login_at}
 
 
 def timestamp(moment: datetime, settings: Settings) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 # A setting's value, and the evidence for it.
 Answer = tuple[object, str]
-Ask = Callable[["Lab"], Answer]
+Ask = Callable[["ScratchProject"], Answer]
 Place = tuple[str, str]
 
 _LOOKS = 3
@@ -25,7 +25,7 @@ class UnsettledError(Exception):
     """A question has no answer; the message says why."""
 
 
-class Lab:
+class ScratchProject:
     """
     Creates, changes and deletes sources, its own only.
 
@@ -42,6 +42,8 @@ class Lab:
         self.viewer_token: str | None = None
         self.languages: tuple[str, ...] = ()
         self.accepted_languages: tuple[str, ...] = ()
+        # Whether messages may be loaded, which is billed.
+        self.may_load = False
         self.left_projects: list[str] = []
         self._count = 0
         self._bench: dict[str, Any] | None = None
@@ -85,6 +87,10 @@ class Lab:
         if self._bench is None:
             self._bench = self.create()
         return self._bench
+
+    def place(self) -> Place:
+        """Give project and name of the source that the questions share."""
+        return self.project, self.bench()["name"]
 
     def update(self, source: Json, fields: Json) -> Reply:
         """Send an update of one of its own sources."""

@@ -11,15 +11,15 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.admin import ADMIN_PATH
 from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.routes.admin import ADMIN_PATH
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from airflow_provider_cm.emulator.faults import Fault
-    from airflow_provider_cm.emulator.records import Grant
     from airflow_provider_cm.emulator.state import State
+    from airflow_provider_cm.emulator.tokens import Grant
 
 # Not ASGI: asks the edge to close the connection as it is. What the edge is told is on record before it happens.
 CLOSE = "emulator.close"
@@ -52,7 +52,7 @@ class _Answer:
         return {"type": "http.response.start", "status": self.status, "headers": raw}
 
 
-class FaultLayer:
+class FaultMiddleware:
     """Hands each request on, unless a fault is meant for it."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
@@ -98,7 +98,7 @@ class FaultLayer:
         if grant is not None and fault.kind in ("revoked-token", "expired-token"):
             # By now another request may have been first.
             with suppress(ApiError):
-                spoil = self.state.revoke if fault.kind == "revoked-token" else self.state.expire
+                spoil = self.state.tokens.revoke if fault.kind == "revoked-token" else self.state.tokens.expire
                 spoil(grant.name)
         answer = self._made_up(fault, real)
         match fault.kind:

@@ -1,4 +1,4 @@
-"""The state file: tenants, projects, buckets and sources, kept across restarts."""
+"""The state file: tenants, projects, buckets and sources, kept across restarts; messages in a database beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 # pydantic reads these annotations when the classes below are made.
-from airflow_provider_cm.emulator.records import Bucket, Project, Source  # noqa: TC001
+from airflow_provider_cm.emulator.dataset_records import Dataset  # noqa: TC001
+from airflow_provider_cm.emulator.records import Bucket, Project, Source, User  # noqa: TC001
 from airflow_provider_cm.emulator.settings import explain
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class _KeptTenant(BaseModel):
     projects: list[Project]
     buckets: list[Bucket]
     sources: list[Source]
+    users: list[User] = []
+    datasets: list[Dataset] = []
 
 
 class _Document(BaseModel):
@@ -48,6 +51,11 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def messages(self) -> Path:
+        """Where the messages are: in a database beside the file."""
+        return self.path.with_name(f"{self.path.name}.messages")
+
     def keep(self, state: State) -> None:
         """
         Load what the file holds in place of what the state began with, and keep the state from now on.
@@ -57,7 +65,10 @@ class StateFile:
         """
         if self.path.exists():
             self._load(state)
+        else:
+            self.messages.unlink(missing_ok=True)
         self._save(state)
+        state.keep_messages(self.messages)
         state.on_change = lambda: self._save(state)
 
     def _load(self, state: State) -> None:
@@ -68,7 +79,7 @@ class StateFile:
         with state.lock:
             state.tenants.clear()
             for kept in document.tenants:
-                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources)
+                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources, kept.users, kept.datasets)
 
     def _save(self, state: State) -> None:
         with state.lock:
@@ -80,6 +91,8 @@ class StateFile:
                         projects=list(tenant.projects.values()),
                         buckets=list(tenant.buckets.values()),
                         sources=list(tenant.sources.values()),
+                        users=list(tenant.users.values()),
+                        datasets=list(tenant.datasets.by_id.values()),
                     )
                     for tenant in state.tenants.values()
                 ],

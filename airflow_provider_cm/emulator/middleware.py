@@ -1,10 +1,10 @@
 """
 The ASGI layers around the API, from the wire inwards.
 
-:class:`Edge` notes each request and completes each answer; :class:`Gate` limits and delays; :class:`Router`
-finds the tenant, the token endpoint or the admin endpoint. Between the first two is the layer that carries out
-faults, and further ones go there too (see :func:`build`): there a request is already tidied up, and nothing has been
-done about it yet.
+:class:`RecordingMiddleware` notes each request and completes each answer; :class:`RateLimitMiddleware` limits and
+delays; :class:`TenantRouter` finds the tenant, the token endpoint or the admin endpoint. Between the first two is the
+layer that carries out faults, and further ones go there too (see :func:`build`): there a request is already tidied up,
+and nothing has been done about it yet.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_cm.emulator import identity
-from airflow_provider_cm.emulator.admin import ADMIN_PATH, build_admin
-from airflow_provider_cm.emulator.answers import envelope
 from airflow_provider_cm.emulator.app import build_app
 from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.fault_layer import CLOSE, FaultLayer
-from airflow_provider_cm.emulator.records import RecordedRequest
+from airflow_provider_cm.emulator.fault_middleware import CLOSE, FaultMiddleware
+from airflow_provider_cm.emulator.request_log import RecordedRequest
+from airflow_provider_cm.emulator.response_check import ResponseCheckMiddleware
+from airflow_provider_cm.emulator.responses import envelope
+from airflow_provider_cm.emulator.routes import token_endpoint
+from airflow_provider_cm.emulator.routes.admin import ADMIN_PATH, build_admin
 from airflow_provider_cm.emulator.state import serving
 
 if TYPE_CHECKING:
@@ -46,22 +47,25 @@ _SLASHES = re.compile(r"/{2,}")
 _TOKEN_PATH = re.compile(r"(?:/([^/]+))?/identity_/connect/token")
 
 
-def build(state: State, middleware: Sequence[Middleware] = ()) -> ASGIApp:
+def build(state: State, middleware: Sequence[Middleware] = (), *, check_responses: bool = False) -> ASGIApp:
     """
     Put the layers together.
 
     :param state: what is served.
+    :param check_responses: check every response against the contract.
     :param middleware: ASGI layers to put inside the faults, the first one outermost. They find the tidied path in
         ``scope["path"]``, the tenant (or ``None``) in ``scope["emulator.tenant"]`` and the state in
         ``scope["emulator.state"]``.
     """
-    app: ASGIApp = Gate(Router(), state)
+    app: ASGIApp = RateLimitMiddleware(TenantRouter(), state)
+    if check_responses:
+        app = ResponseCheckMiddleware(app)
     for wrap in reversed(middleware):
         app = wrap(app)
-    return Edge(FaultLayer(app, state), state)
+    return RecordingMiddleware(FaultMiddleware(app, state), state)
 
 
-class Edge:
+class RecordingMiddleware:
     """Notes each request, and gives each answer its ``Date`` and ``Server-Timing``."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
@@ -81,9 +85,11 @@ class Edge:
                 "emulator.tenant": tenant,
                 "emulator.waited": 0.0,
                 "emulator.number": 0 if path.startswith(ADMIN_PATH) else self.state.number(),
-                "emulator.grant": self.state.grant_in(Headers(scope=scope).get("authorization")),
+                "emulator.grant": self.state.tokens.find(Headers(scope=scope).get("authorization")),
                 "emulator.fault": None,
                 "emulator.timed": True,
+                # Filled in by the operation that answers.
+                "emulator.answered": {},
             }
         )
         serving.set(scope["emulator.number"] or None)
@@ -145,7 +151,7 @@ class Edge:
             self.state.on_request(request, elapsed)
 
 
-class Gate:
+class RateLimitMiddleware:
     """Holds requests to the rate limit, and lets them wait as long as the settings say."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
@@ -171,7 +177,7 @@ class Gate:
         await self.app(scope, receive, send)
 
 
-class Router:
+class TenantRouter:
     """Leads a request to the tenant, the token endpoint or the admin endpoint that its path names."""
 
     def __init__(self) -> None:
@@ -186,7 +192,7 @@ class Router:
         if path.startswith(ADMIN_PATH):
             await self.admin(scope, receive, send)
         elif (match := _TOKEN_PATH.fullmatch(path)) and _knows(state, match[1]):
-            response = await identity.token(Request(scope, receive), state)
+            response = await token_endpoint.token(Request(scope, receive), state, match[1])
             await response(scope, receive, send)
         elif tenant is not None:
             inner = {**scope, "path": path[len(tenant.prefix) :] or "/", "root_path": ""}

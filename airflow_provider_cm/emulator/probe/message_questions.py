@@ -1,0 +1,199 @@
+"""
+What the probe asks about messages; each message that is created, and each text that is changed, is billed.
+
+Asked only on demand. Together they cost about ten AI units, and their messages go with the scratch source.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.emulator.probe.client import Reply
+    from airflow_provider_cm.emulator.probe.scratch import ScratchProject
+
+# More than they need, so that a surprise is no surprise on the bill.
+MOST_AI_UNITS = 15
+_MEGABYTES = 20
+_LONGEST_LAG = 60.0
+_TIME = "2026-01-05T09:12:00+00:00"
+
+
+def _message(message_id: str, text: str = "probe", **more: Any) -> dict[str, Any]:
+    return {"id": message_id, "timestamp": _TIME, "messages": [{"body": {"text": text}}], **more}
+
+
+def _sync(scratch: ScratchProject, *comments: dict[str, Any]) -> Reply:
+    return scratch.client.call("POST", *scratch.place(), "sync", body={"comments": comments})
+
+
+def _synced(scratch: ScratchProject, *comments: dict[str, Any]) -> Reply:
+    reply = _sync(scratch, *comments)
+    if not reply.ok:
+        raise UnsettledError(f"a message could not be loaded: {reply}")
+    return reply
+
+
+def _read(scratch: ScratchProject, message_id: str) -> dict[str, Any] | None:
+    reply = scratch.client.call("GET", *scratch.place(), "comments", message_id)
+    if reply.status == 404:
+        return None
+    found = reply.body.get("comment")
+    if not reply.ok or not isinstance(found, dict):
+        raise UnsettledError(f"a message could not be read: {reply}")
+    return found
+
+
+def _count(scratch: ScratchProject, **comment_filter: Any) -> int:
+    reply = scratch.client.call("POST", *scratch.place(), "statistics", body={"comment_filter": comment_filter})
+    statistics = reply.body.get("statistics")
+    number = statistics.get("num_comments") if isinstance(statistics, dict) else None
+    if not isinstance(number, int):
+        raise UnsettledError(f"the statistics answered {reply}")
+    return number
+
+
+def _text(message: dict[str, Any] | None) -> object:
+    try:
+        return (message or {})["messages"][0]["body"]["text"]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def statistics_lag_s(scratch: ScratchProject) -> Answer:
+    """How long it takes until statistics count a message."""
+    before = _count(scratch)
+    _synced(scratch, _message("lag"))
+    began = time.monotonic()
+    if _count(scratch) > before:
+        return 0.0, "the first look after a sync counted the message"
+    while (elapsed := time.monotonic() - began) < _LONGEST_LAG:
+        scratch.client.rest(min(1.0, scratch.client.backoff))
+        if _count(scratch) > before:
+            return float(round(elapsed + 0.5)), f"it took {elapsed:.1f} s until the message was counted"
+    raise UnsettledError(f"the message was not counted within {_LONGEST_LAG:.0f} s")
+
+
+def bad_message(scratch: ScratchProject) -> Answer:
+    """What one bad message does to a batch."""
+    reply = _sync(scratch, _message("good"), _message("bad/id"))
+    stored = _read(scratch, "good") is not None
+    if reply.ok and stored:
+        return "skip", "it answered 200, and the good message of the batch is there"
+    if reply.status in (400, 422) and not stored:
+        return "refuse", f"it answered {reply}, and the good message is not there"
+    raise UnsettledError(f"it answered {reply}, and the good message is {'' if stored else 'not '}there")
+
+
+def duplicate_messages(scratch: ScratchProject) -> Answer:
+    """What the same id twice in a batch does."""
+    reply = _sync(scratch, _message("twice", "one"), _message("twice", "two"))
+    if reply.status in (400, 409, 422):
+        return reply.status, f"it answered {reply}"
+    text = _text(_read(scratch, "twice"))
+    if text not in ("one", "two"):
+        raise UnsettledError(f"it answered {reply}, and the text is {text!r:.40}")
+    return ("last" if text == "two" else "first"), f"it answered {reply}, and the text is the {text} of one, two"
+
+
+def omitted_message_field(scratch: ScratchProject) -> Answer:
+    """What an overwrite does with a field that it leaves out."""
+    _synced(scratch, _message("shorter", user_properties={"string:Probe": "x"}))
+    _synced(scratch, _message("shorter"))
+    left = (_read(scratch, "shorter") or {}).get("user_properties")
+    if left == {"string:Probe": "x"}:
+        return "keep", "the user properties are still there"
+    if not left:
+        return "clear", "the user properties are gone"
+    raise UnsettledError(f"the user properties became {left!r:.60}")
+
+
+def message_without_timestamp(scratch: ScratchProject) -> Answer:
+    """What a message without a timestamp does."""
+    reply = _sync(scratch, {"id": "timeless", "messages": []})
+    if reply.status in (400, 422):
+        return reply.status, f"it answered {reply}"
+    found = _read(scratch, "timeless")
+    if not reply.ok or found is None:
+        raise UnsettledError(f"it answered {reply}, and the message is {'not ' if found is None else ''}there")
+    same = str(found.get("timestamp"))[:13] == str(found.get("created_at"))[:13]
+    if not same:
+        raise UnsettledError(f"the message got the timestamp {found.get('timestamp')!r:.40}")
+    return "now", "it got the time of its creation"
+
+
+def naive_timestamp(scratch: ScratchProject) -> Answer:
+    """What a timestamp without an offset means."""
+    reply = _sync(scratch, {**_message("naive"), "timestamp": "2026-01-05T09:12:00"})
+    if reply.status in (400, 422):
+        return reply.status, f"it answered {reply}"
+    shown = str((_read(scratch, "naive") or {}).get("timestamp"))
+    if shown.startswith("2026-01-05T09:12:00") and shown.endswith(("Z", "+00:00")):
+        return "utc", f"it is shown as {shown:.40}"
+    raise UnsettledError(f"it is shown as {shown!r:.40}")
+
+
+def range_end(scratch: ScratchProject) -> Answer:
+    """Whether the maximum of a filter belongs to the range."""
+    moment = "2025-03-01T00:00:00+00:00"
+    _synced(scratch, {**_message("edge"), "timestamp": moment})
+    window = {"minimum": "2025-02-28T00:00:00+00:00", "maximum": "2025-03-02T00:00:00+00:00"}
+    began = time.monotonic()
+    while not _count(scratch, timestamp=window):
+        if time.monotonic() - began > _LONGEST_LAG:
+            raise UnsettledError(f"the message was not counted within {_LONGEST_LAG:.0f} s")
+        scratch.client.rest(min(1.0, scratch.client.backoff))
+    inside = _count(scratch, timestamp={**window, "maximum": moment})
+    return ("inclusive" if inside else "exclusive"), f"a message at the maximum is {'' if inside else 'not '}counted"
+
+
+def billed_text(scratch: ScratchProject) -> Answer:
+    """Whether a change of the subject counts as one of the text."""
+    first = _message("subject")
+    first["messages"][0]["subject"] = {"text": "one"}
+    _synced(scratch, first)
+    first["messages"][0]["subject"] = {"text": "two"}
+    reply = _synced(scratch, first)
+    changed = reply.body.get("updated_text_changed")
+    if changed not in (0, 1):
+        raise UnsettledError("it does not say how many texts have changed")
+    return ("all" if changed else "body"), f"a change of the subject counts as {changed} changed texts"
+
+
+def max_delete_ids(scratch: ScratchProject) -> Answer:
+    """How many ids a delete may name; none of them exists."""
+    for least, most in ((33, 32), (129, 128)):
+        ids = [("id", f"absent-{number}") for number in range(least)]
+        reply = scratch.client.call("DELETE", *scratch.place(), "comments", query=ids)
+        if not reply.ok:
+            return most, f"{least} ids answered {reply}"
+    raise UnsettledError("129 ids are accepted")
+
+
+def max_body_bytes(scratch: ScratchProject) -> Answer:
+    """Whether a long body is cut off, tried with one from which nothing can be stored."""
+    bad = {"id": "bad/id", "x_probe": "x" * (_MEGABYTES * 10**6)}
+    reply = scratch.client.call("POST", *scratch.place(), "sync", body={"comments": [bad]})
+    if reply.status == 413:
+        raise UnsettledError(f"{_MEGABYTES} MB answered 413; the exact limit was not looked for")
+    return None, f"{_MEGABYTES} MB answered {reply.status}, so they were read"
+
+
+MESSAGE_QUESTIONS: dict[str, Ask] = {
+    ask.__name__: ask
+    for ask in (
+        statistics_lag_s,
+        bad_message,
+        duplicate_messages,
+        omitted_message_field,
+        message_without_timestamp,
+        naive_timestamp,
+        range_end,
+        billed_text,
+        max_delete_ids,
+        max_body_bytes,
+    )
+}

@@ -1,0 +1,153 @@
+"""The streams of a dataset: a place in the order of arrival that stays where it is until it is advanced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cm.emulator.dataset_messages import read_token, token
+from airflow_provider_cm.emulator.dataset_records import BEGINNING, Dataset, Stream, new_stream_id
+from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.message_times import microseconds, read_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow_provider_cm.emulator.dataset_messages import DatasetMessage, DatasetMessages, Position
+    from airflow_provider_cm.emulator.settings import Settings
+
+Json = dict[str, Any]
+
+# The greatest number in the order of arrival: behind all messages of a moment.
+_LAST = 2**62
+
+
+@dataclass(frozen=True)
+class StreamPage:
+    """
+    What a stream gives at one time.
+
+    :param found: the messages that its filter lets through.
+    :param filtered: how many it did not let through.
+    :param more: whether there are messages behind these.
+    :param end: position of the last message looked at, or where the stream is.
+    """
+
+    found: list[DatasetMessage]
+    filtered: int
+    more: bool
+    end: Position
+
+
+def find_stream(dataset: Dataset, name: str, settings: Settings) -> Stream:
+    """Find a stream by name; 404 if there is none."""
+    if name in dataset.streams:
+        return dataset.streams[name]
+    if not settings.names_case_sensitive:
+        for stream in dataset.streams.values():
+            if stream.name.lower() == name.lower():
+                return stream
+    raise ApiError(404, f"Stream '{name}' not found")
+
+
+def create_stream(dataset: Dataset, body: Json, now: datetime, settings: Settings) -> Stream:
+    """
+    Create a stream.
+
+    :raises ApiError: 422 without a name; what happens if it is taken is the setting ``duplicate_put``.
+    """
+    name = body.get("name")
+    if name is None:
+        raise ApiError(422, "'name' is a required property (in stream)")
+    try:
+        existing = find_stream(dataset, name, settings)
+    except ApiError:
+        pass
+    else:
+        if settings.duplicate_put != "upsert":
+            raise ApiError(settings.duplicate_put, f"Stream '{name}' already exists")
+        return update_stream(dataset, existing, body, now, settings)
+    stream = Stream(
+        id=new_stream_id(),
+        name=name,
+        title=body.get("title", name[:128] if settings.default_title == "name" else ""),
+        description=body.get("description", ""),
+        created_at=now,
+        updated_at=now,
+        comment_filter=body.get("comment_filter"),
+        model=body.get("model"),
+        position=(microseconds(now), _LAST) if settings.stream_start == "creation" else BEGINNING,
+    )
+    dataset.streams[name] = stream
+    return stream
+
+
+def update_stream(dataset: Dataset, stream: Stream, body: Json, now: datetime, settings: Settings) -> Stream:
+    """Change the fields sent, its name included, and leave the others alone; it stays where it is."""
+    name = body.get("name", stream.name)
+    if name != stream.name:
+        if name in dataset.streams:
+            status = 409 if settings.duplicate_put == "upsert" else settings.duplicate_put
+            raise ApiError(status, f"Stream '{name}' already exists")
+        dataset.streams[name] = dataset.streams.pop(stream.name)
+        stream.name = name
+    stream.title = body.get("title", stream.title)
+    stream.description = body.get("description", stream.description)
+    stream.comment_filter = body.get("comment_filter", stream.comment_filter)
+    stream.model = body.get("model", stream.model)
+    stream.updated_at = now
+    return stream
+
+
+def page_of(stream: Stream, messages: DatasetMessages, most: int, most_filtered: int) -> StreamPage:
+    """
+    Give what comes next in a stream, which stays where it is.
+
+    :param most: how many results to give at most.
+    :param most_filtered: how many messages to leave out at most.
+    """
+    passes = messages.filter(stream.comment_filter or {})
+    found: list[DatasetMessage] = []
+    filtered, end = 0, stream.position
+    for each in messages.walk("created", after=stream.position):
+        if len(found) == most or filtered == most_filtered:
+            return StreamPage(found, filtered, True, end)
+        if passes(each):
+            found.append(each)
+        else:
+            filtered += 1
+        end = each.position
+    return StreamPage(found, filtered, False, end)
+
+
+def continuation_of(stream: Stream, position: Position) -> str:
+    """Write a position as the continuation, or sequence id, of a stream."""
+    return token(stream.id, *position)
+
+
+def advance(stream: Stream, continuation: str, settings: Settings) -> None:
+    """
+    Have a stream go on behind a position; what an old one does is the setting ``old_continuation``.
+
+    :raises ApiError: 422 for what is no continuation of this stream.
+    """
+    first, second = read_token(continuation, stream.id, 2)
+    position = (first, second)
+    if position < stream.position and settings.old_continuation != "rewind":
+        if settings.old_continuation != "ignore":
+            raise ApiError(settings.old_continuation, "The stream has been advanced past this continuation")
+        return
+    stream.position = position
+
+
+def reset(stream: Stream, text: str) -> None:
+    """
+    Have a stream begin with the messages created at a time or later.
+
+    :raises ApiError: 422 for what is no time.
+    """
+    try:
+        moment = read_time(text)
+    except (ValueError, OverflowError):
+        raise ApiError(422, f"'{text[:100]}' is not a valid timestamp (in to_comment_created_at)") from None
+    stream.position = (moment, -1)
