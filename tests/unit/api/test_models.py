@@ -124,3 +124,10 @@ def test_differences_are_described_safely() -> None:
     assert ", not 'new'" in text
     assert text.isprintable()
     assert len(text) < 400
+
+
+@pytest.mark.parametrize("key", ["id", "owner", "name"])
+@pytest.mark.parametrize("value", ["a\nERROR forged", "a\x1b[2J", "a\u202eb", "x" * 1025, "", " ", None, 7])
+def test_what_identifies_a_source_can_forge_no_log(key: str, value: object) -> None:
+    with pytest.raises(ProtocolError):
+        Source.parse({**source(), key: value})
