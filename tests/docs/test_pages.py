@@ -18,10 +18,10 @@ from markdown_it import MarkdownIt
 
 import airflow_provider_cm
 from airflow_provider_cm import exceptions
-from airflow_provider_cm.api.auth import DEFAULT_SCOPE
+from airflow_provider_cm.api.client_credentials import DEFAULT_SCOPE
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.api.retry import RetryPolicy
-from airflow_provider_cm.hooks.settings import EXTRAS
+from airflow_provider_cm.hooks.connection_settings import EXTRAS
 from scripts import docs_site, docs_tables
 from tests.docs.blocks import DOCS, PAGES, ROOT, of_kind
 
