@@ -11,23 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api.errors import ProtocolError, printable
+from airflow_provider_cm.api.source_fields import SETTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_IDENTIFIER = 1024  # names have at most 256 characters
-
-SETTABLE = {
-    "title": "title",
-    "description": "description",
-    "language": "language",
-    "should_translate": "should_translate",
-    "sensitive_properties": "sensitive_properties",
-    "bucket_id": "bucket_id",
-    "kind": "_kind",
-    "email_transform_tag": "email_transform_tag",
-}
-"""What a user can set: the name in Python, and the name in the API's JSON."""
 
 
 @dataclass(frozen=True, slots=True)

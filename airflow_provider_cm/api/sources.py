@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
 from airflow_provider_cm.api.errors import (
@@ -22,9 +22,10 @@ from airflow_provider_cm.api.errors import (
     status_text,
 )
 from airflow_provider_cm.api.lost_responses import LAG, Attempted, SettledWrite
-from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
+from airflow_provider_cm.api.models import Source, describe_differences
 from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
 from airflow_provider_cm.api.response_checks import expect_listing, expect_source, expect_statistics
+from airflow_provider_cm.api.source_fields import SETTABLE, SettableFields, UpdatableFields
 
 if TYPE_CHECKING:
     from airflow_provider_cm.api.retry import Budget
@@ -127,15 +128,7 @@ class SourcesApi:
         self,
         project: str,
         name: str,
-        *,
-        title: str | None = None,
-        description: str | None = None,
-        language: str | None = None,
-        should_translate: bool | None = None,
-        sensitive_properties: Sequence[str] | None = None,
-        bucket_id: str | None = None,
-        kind: str | None = None,
-        email_transform_tag: str | None = None,
+        **fields: Unpack[SettableFields],
     ) -> Source:
         """Create a source. Needs "Sources admin".
 
@@ -152,25 +145,16 @@ class SourcesApi:
         :param name: the new source's name.
         :param title: one line for people.
         :param description: a longer text.
-        :param language: ``en`` (the default) or ``Multilingual`` by the vendor's page; it cannot be changed later.
+        :param language: ``en`` (the default) or ``Multilingual``, by the vendor's page.
         :param should_translate: translate messages where required; the server's default is ``False``.
         :param sensitive_properties: properties to hide from users without the privilege to see them.
         :param bucket_id: id of a bucket whose data is loaded into the source.
-        :param kind: the API's ``_kind``, such as ``call`` or ``chat``; it cannot be changed later.
+        :param kind: the API's ``_kind``, such as ``call`` or ``chat``.
         :param email_transform_tag: how e-mails of the bucket are made into messages.
         :return: the source as the server holds it.
         :raises ConflictError: when the name is taken.
         """
-        wanted = _wanted(
-            title=title,
-            description=description,
-            language=language,
-            should_translate=should_translate,
-            sensitive_properties=sensitive_properties,
-            bucket_id=bucket_id,
-            kind=kind,
-            email_transform_tag=email_transform_tag,
-        )
+        wanted = _wanted(fields, SettableFields)
         call = self._write("PUT", project, name, wanted)
 
         def accept(outcome: CallOutcome, attempted: Attempted) -> Source:
@@ -219,18 +203,13 @@ class SourcesApi:
         project: str,
         name: str,
         *,
-        title: str | None = None,
-        description: str | None = None,
-        should_translate: bool | None = None,
-        sensitive_properties: Sequence[str] | None = None,
-        bucket_id: str | None = None,
-        email_transform_tag: str | None = None,
         detach_bucket: bool = False,
+        **fields: Unpack[UpdatableFields],
     ) -> Source:
         """Change a source; what is not given stays as it is. Needs "Sources admin".
 
         When the response gets lost: a source that has the values asked for is the result; otherwise the update is sent
-        again. Language and kind cannot be changed, so they are no parameters.
+        again. Language and kind are not parameters: the vendor's contract accepts both here, but the effect is unknown.
 
         :param project: the project.
         :param name: the source's name.
@@ -244,16 +223,9 @@ class SourcesApi:
         :return: the source as the server holds it.
         :raises NotFoundError: when it is not there, or not visible.
         """
-        if detach_bucket and bucket_id is not None:
+        wanted = _wanted(fields, UpdatableFields)
+        if detach_bucket and "bucket_id" in wanted:
             raise ConfigurationError("detach_bucket: it contradicts `bucket_id`; give one of them")
-        wanted = _wanted(
-            title=title,
-            description=description,
-            should_translate=should_translate,
-            sensitive_properties=sensitive_properties,
-            bucket_id=bucket_id,
-            email_transform_tag=email_transform_tag,
-        )
         if detach_bucket:
             wanted["bucket_id"] = None
         call = self._write("POST", project, name, wanted)
@@ -400,13 +372,23 @@ class SourcesApi:
         return source, differences, unknown
 
 
-def _wanted(**fields: object) -> dict[str, object]:
-    properties = fields.get("sensitive_properties")
-    if properties is not None:
+def _wanted(fields: Mapping[str, Any], allowed: type[UpdatableFields]) -> dict[str, Any]:
+    """Give the fields to send, without those that are ``None``.
+
+    :raises TypeError: for a name that is not a field, which only a type checker would notice otherwise.
+    """
+    for name in fields:
+        if name not in allowed.__annotations__:
+            raise TypeError(
+                f"unexpected keyword argument '{name}'; the fields are {', '.join(allowed.__annotations__)}"
+            )
+    wanted = {name: value for name, value in fields.items() if value is not None}
+    if "sensitive_properties" in wanted:
+        properties = wanted["sensitive_properties"]
         if isinstance(properties, str) or not isinstance(properties, Sequence):
             raise ConfigurationError(f"sensitive_properties: {properties!r} is not a list of texts; give a list")
-        fields["sensitive_properties"] = [check_property(each) for each in properties]
-    return {name: value for name, value in fields.items() if value is not None}
+        wanted["sensitive_properties"] = [check_property(each) for each in properties]
+    return wanted
 
 
 def _since(source: Source) -> str:

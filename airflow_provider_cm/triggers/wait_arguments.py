@@ -40,7 +40,7 @@ def match(value: object, field: str) -> Mapping[str, object]:
     :raises ConfigurationError: for anything else, for a field that a source does not have, and for a value that the
         field cannot have.
     """
-    from airflow_provider_cm.api.models import SETTABLE
+    from airflow_provider_cm.api.source_fields import SETTABLE
 
     value = arguments.given(value, field)
     if not isinstance(value, Mapping):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_cm.api import ProtocolError, Source
-from airflow_provider_cm.api.models import SETTABLE, describe_differences, parse_timestamp
+from airflow_provider_cm.api.models import describe_differences, parse_timestamp
+from airflow_provider_cm.api.source_fields import SETTABLE
 from tests.unit.api.support import fails, source
 
 
