@@ -89,12 +89,13 @@ docs: setup ## build the documents into .cache/site, and check them: code blocks
 dist: setup ## build wheel and sdist twice, compare and check them, and run a DAG with the wheel alone
 	@$(BIN)/python scripts/dist.py
 
-lint: setup ## ruff, mypy --strict, import-linter, codespell, zizmor
+lint: setup ## ruff, mypy --strict, import-linter, codespell, prose, zizmor
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
+	@$(BIN)/python scripts/prose.py
 	@$(BIN)/zizmor --offline --quiet .github
 
 format: setup ## let ruff put the code in shape
