@@ -36,11 +36,11 @@ PROSELINT_OFF = ("typography", "annotations", "lexical_illusions", "restricted",
 PARTICIPLES = "told|said|shown|seen|kept|found|given|asked|meant|wanted"
 WORDS = {
     # British spelling; the rest of this project is American.
-    r"(?:behaviou?r(?<=our)|behaviours)": "behavior",
+    r"behaviours?": "behavior",
     r"colours?": "color",
-    r"favou?rs?(?<=our)|honours?": "American spelling: -or",
-    r"(?:normal|recogn|serial|deserial|initial|organ|summar|priorit|custom|optim|minim|maxim|author|synchron|util|categor)"
-    r"is(?:e|es|ed|ing|er|ers|ation|ations)": "American spelling: -ize",
+    r"favours?|honours?": "American spelling: -or",
+    r"(?:normalis|recognis|serialis|deserialis|initialis|organis|summaris|prioritis|customis|optimis|minimis|maximis|"
+    r"authoris|synchronis|utilis|categoris)(?:e|es|ed|ing|er|ers|ation|ations)": "American spelling: -ize",
     r"licences?": "license",
     r"whilst|amongst": "while, among",
     r"cancelled|cancelling": "canceled, canceling",
