@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .cache/bench
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2)
 
 # Without compiled files Airflow takes twice as long to start, and pip's and uv's caches belong in the clone.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,8 +43,9 @@ demo: setup ## provision a source with a real Airflow against the emulator, and 
 ui: setup ## a real Airflow to click through, with the example DAGs and the emulator, until Ctrl-C
 	@$(BIN)/python scripts/ui.py
 
-test: setup ## unit and integration tests
-	@$(BIN)/python -m pytest -m "not e2e"
+# Many tests wait for a server or a process, so there are more workers than cores.
+test: setup ## unit and integration tests, several at a time
+	@$(BIN)/python -m pytest -m "not e2e" -n $(WORKERS) --dist loadgroup
 
 e2e: setup ## tests with a real Airflow scheduler and triggerer
 	@$(BIN)/python -m pytest -m e2e tests/e2e

@@ -86,7 +86,7 @@ class Cell:
         tests = session.posargs or ["-m", "not e2e or every_airflow"]
         # A test that hangs ends the run, with the stack of each thread.
         bounded = ("-o", "faulthandler_timeout=900", "-o", "faulthandler_exit_on_timeout=true")
-        quiet = ("-q", "-p", "no:cacheprovider", "--show-capture=no")
+        quiet = ("-q", "-p", "no:cacheprovider", "--show-capture=no", "-n", "3", "--dist", "loadgroup")
         command = ("python", "-m", "pytest", *quiet, *bounded, f"--junitxml={report}", *tests)
         session.run(*command, success_codes=range(256))
         if not report.exists():

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
     from tests.conftest import Connect
 
+# What these tests look at is done before any second look, which would only take time.
+pytestmark = pytest.mark.usefixtures("impatient")
+
 INBOX = {"project": "acme-dev", "source_name": "inbox"}
 REPEATS = 24
 Task = CreateSourceOperator | UpdateSourceOperator | DeleteSourceOperator
