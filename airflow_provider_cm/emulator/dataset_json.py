@@ -11,8 +11,8 @@ from airflow_provider_cm.emulator.stream_store import continuation_of
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.dataset_messages import DatasetMessage, DatasetMessages
-    from airflow_provider_cm.emulator.dataset_records import Dataset, Stream
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.dataset_records import StoredDataset, StoredStream
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 _THRESHOLDS = (("high_precision", 0.8), ("balanced", 0.6), ("high_recall", 0.4))
 
 
-def dataset_json(dataset: Dataset, settings: Settings) -> Json:
+def dataset_json(dataset: StoredDataset, settings: EmulatorSettings) -> Json:
     """Write a dataset."""
     return {
         "id": dataset.id,
@@ -33,7 +33,7 @@ def dataset_json(dataset: Dataset, settings: Settings) -> Json:
     }
 
 
-def stream_json(stream: Stream, dataset: Dataset, settings: Settings) -> Json:
+def stream_json(stream: StoredStream, dataset: StoredDataset, settings: EmulatorSettings) -> Json:
     """Write a stream."""
     shown: Json = {
         "id": stream.id,
@@ -85,7 +85,7 @@ def annotated_json(each: DatasetMessage, messages: DatasetMessages, *, predictio
     return shown
 
 
-def stream_result_json(each: DatasetMessage, stream: Stream, messages: DatasetMessages) -> Json:
+def stream_result_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write a message as the results of a stream show it; without a model it has no prediction."""
     return {
         "comment": messages.comment_json(each),
@@ -94,7 +94,7 @@ def stream_result_json(each: DatasetMessage, stream: Stream, messages: DatasetMe
     }
 
 
-def stream_model_json(stream: Stream, messages: DatasetMessages) -> Json:
+def stream_model_json(stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write what the model of a stream knows, if it has one."""
     if stream.model is None:
         return {}
@@ -103,7 +103,7 @@ def stream_model_json(stream: Stream, messages: DatasetMessages) -> Json:
     return {"model": {"definition": {"taxonomies": [taxonomy]}}}
 
 
-def fetched_json(each: DatasetMessage, stream: Stream, messages: DatasetMessages) -> Json:
+def fetched_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write a message as the older fetch shows it."""
     shown: Json = {"comment": messages.comment_json(each), "sequence_id": continuation_of(stream, each.position)}
     if stream.model is not None:

@@ -10,9 +10,9 @@ from airflow_provider_cm.emulator.dataset_fields import with_labels
 from airflow_provider_cm.emulator.dataset_json import annotated_json, exported_json
 from airflow_provider_cm.emulator.dataset_messages import read_token, token
 from airflow_provider_cm.emulator.dataset_records import Annotation
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_times import moment_of, read_time
-from airflow_provider_cm.emulator.operations import Call, operation
+from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.routes.datasets import messages_of
 from airflow_provider_cm.emulator.serializers import timestamp
@@ -30,7 +30,7 @@ _LARGEST_QUERY_PAGE = 1024
 
 
 @operation("exportDataset")
-def export(call: Call) -> Response:
+def export(call: OperationCall) -> Response:
     """Page through the messages of a dataset, with what is annotated and predicted."""
     messages, body, settings = messages_of(call), call.body, call.settings
     by: Order = "created" if body.get("order_by") == "created_at" else "timestamp"
@@ -38,7 +38,7 @@ def export(call: Call) -> Response:
     if settings.unknown_source != "accept":
         for each in sources or ():
             if each not in messages.sources:
-                raise ApiError(settings.unknown_source, f"Source '{each}' is not in the dataset")
+                raise RefusedRequestError(settings.unknown_source, f"Source '{each}' is not in the dataset")
     least, most = _bound(body, "from"), _bound(body, "to")
     if least is not None and settings.export_bounds not in ("both", "from"):
         least += 1
@@ -67,11 +67,11 @@ def _bound(body: Json, name: str) -> int | None:
     try:
         return read_time(body[name])
     except (ValueError, OverflowError):
-        raise ApiError(422, f"{name} is not a valid timestamp") from None
+        raise RefusedRequestError(422, f"{name} is not a valid timestamp") from None
 
 
 @operation("queryComments")
-def query(call: Call) -> Response:
+def query(call: OperationCall) -> Response:
     """Page through the messages of a dataset that a filter lets through."""
     messages, body = messages_of(call), call.body
     passes = messages.filter(body.get("filter", {}), body.get("attribute_filters", ()))
@@ -106,7 +106,7 @@ def _rank(each: DatasetMessage, order: Json, messages: DatasetMessages) -> Any:
 
 
 @operation("getDatasetStatistics")
-def statistics(call: Call) -> Response:
+def statistics(call: OperationCall) -> Response:
     """Count the messages of a dataset that a filter lets through, and their labels if the request names any."""
     messages, body = messages_of(call), call.body
     rules, attributes = body.get("comment_filter", {}), body.get("attribute_filters", ())
@@ -159,7 +159,7 @@ def _labels_to_count(body: Json, messages: DatasetMessages) -> list[str]:
 
 
 @operation("getLabellings")
-def labellings(call: Call) -> Response:
+def labellings(call: OperationCall) -> Response:
     """Give the annotations of messages by uid, or page through the annotated messages of a source."""
     messages, request = messages_of(call), call.query
     answer: Json = {"entity_defs": messages.dataset.fields["entity_defs"]}
@@ -177,17 +177,17 @@ def labellings(call: Call) -> Response:
             # The vendor's client goes on until a page is empty, and each page must end elsewhere.
             answer["after"] = token(kind, *found[-1].position)
     else:
-        raise ApiError(400, "Either id or source_id is required (in query parameters)")
+        raise RefusedRequestError(400, "Either id or source_id is required (in query parameters)")
     return ok(**answer, results=[annotated_json(each, messages, predictions=predictions) for each in found])
 
 
 @operation("updateCommentLabelling")
-def annotate(call: Call) -> Response:
+def annotate(call: OperationCall) -> Response:
     """Replace annotations of a message: what is left out stays, what is empty goes."""
     messages, body = messages_of(call), call.body
     found = messages.find([call.path["comment_uid"]])
     if not found:
-        raise ApiError(404, f"Comment '{call.path['comment_uid']}' not found")
+        raise RefusedRequestError(404, f"Comment '{call.path['comment_uid']}' not found")
     each = found[0]
     dataset = messages.dataset
     annotation = messages.annotation(each) or Annotation(each.message.created, "", call.state.now())
@@ -209,7 +209,7 @@ def annotate(call: Call) -> Response:
         dataset.annotations[each.uid] = annotation
     names = [label["name"] for label in (*annotation.assigned, *annotation.dismissed)]
     if longest := next((name for name in names if len(name) > _LONGEST_LABEL), None):
-        raise ApiError(422, f"'{longest[:_LONGEST_LABEL]}...' is too long for a label")
+        raise RefusedRequestError(422, f"'{longest[:_LONGEST_LABEL]}...' is too long for a label")
     dataset.fields = with_labels(dataset.fields, names)
     messages.mark(each, annotated=call.tenant.datasets.annotated(each.uid, each.message.created))
     call.state.changed()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings, response_check, serializers
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings, response_check, serializers
 from airflow_provider_cm.emulator.contract import contract_for, operation_ids
 from airflow_provider_cm.emulator.operations import registered_operations
 from airflow_provider_cm.emulator.routes import sources as source_routes
@@ -40,7 +40,7 @@ def server() -> Iterator[EmulatorServer]:
 
 
 def _with_bodies() -> list[str]:
-    contract = contract_for(Settings())
+    contract = contract_for(EmulatorSettings())
     return [each for each in registered_operations() if contract.operation(each).request is not None]
 
 
@@ -58,7 +58,7 @@ def test_valid_bodies_pass_and_invalid_ones_do_not(server: EmulatorServer, opera
     dataset = server.tenant("/").add_dataset("acme-dev", "all", sources=["inbox"])
     with_streams = "/api/v1/datasets/acme-dev/all/streams"
     assert Caller(server.url)("PUT", with_streams, {"stream": {"name": "new"}}).status_code == 200
-    contract = contract_for(Settings())
+    contract = contract_for(EmulatorSettings())
     described = contract.operation(operation_id)
     assert described.request is not None
     user = Caller(server.url)("GET", "/auth/user").json()["user"]["id"]
