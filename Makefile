@@ -81,6 +81,7 @@ figures: setup $(BENCH)/.installed ## measure what waiting costs, and write it i
 
 docs: setup ## build the documents into .cache/site, and check them: code blocks, links, tables
 	@$(BIN)/python scripts/docs_tables.py
+	@$(BIN)/python scripts/api_reference.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
 	@$(BIN)/python -m pytest -q tests/docs
 	@echo "The documents are in .cache/site: open .cache/site/index.html, or run $(BIN)/mkdocs serve"

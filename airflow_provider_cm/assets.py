@@ -171,6 +171,6 @@ def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
 def _endpoint_of(conn_id: str) -> str:
     from airflow.providers.common.compat.sdk import BaseHook
 
-    from airflow_provider_cm.hooks.settings import parse_endpoint
+    from airflow_provider_cm.hooks.connection_settings import parse_endpoint
 
     return parse_endpoint(BaseHook.get_connection(conn_id))

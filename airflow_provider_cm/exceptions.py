@@ -29,7 +29,7 @@ class CommsMiningRetryable(AirflowException):
 
     :param message: what happened, and what to do next.
     :param retry_after: seconds that the server asked to wait, ``None`` where it did not, as by default;
-        :mod:`airflow_provider_cm.policies` waits so long.
+        :mod:`airflow_provider_cm.retry_policy` waits so long.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:

@@ -63,7 +63,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": ["airflow_provider_cm.links.ProjectLink"],
         "asset-uris": [{"schemes": ["comms-mining"], "handler": "airflow_provider_cm.assets.sanitize_uri"}],
         # Read by Airflow 3.2 and later.
-        "cli": ["airflow_provider_cm.cli.get_comms_mining_cli_commands"],
+        "cli": ["airflow_provider_cm.cli.commands.get_comms_mining_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "comms_mining",

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_cm.api.errors import CommsMiningError
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
+    from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def call_ended(record: RequestRecord) -> None:
     RETRIES.count(record.repeats, **where)
 
 
-def call_waited(wait: Wait) -> None:
+def call_waited(wait: RetryWait) -> None:
     """Send how long a call waited, if the reason was a 429; never raises.
 
     :param wait: from the session.

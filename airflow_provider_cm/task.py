@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_cm.api import values
-from airflow_provider_cm.api.values import NOT_GIVEN
+from airflow_provider_cm.api import arguments
+from airflow_provider_cm.api.arguments import NOT_GIVEN
 from airflow_provider_cm.exceptions import task_errors
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class CommsMiningTask:
         """
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 
-        return CommsMiningHook(values.filled_text(self.comms_mining_conn_id, "comms_mining_conn_id"))
+        return CommsMiningHook(arguments.filled_text(self.comms_mining_conn_id, "comms_mining_conn_id"))
 
     def check_literals(self) -> None:
         """Judge the arguments that hold no template.
@@ -103,6 +103,6 @@ class CommsMiningTask:
         value = getattr(self, name)
         if value is NOT_GIVEN:
             return None
-        if name in self._literals and value in values.NOTHING:
+        if name in self._literals and value in arguments.NOTHING:
             return value
         return self.parsers[name](value, name)

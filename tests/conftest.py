@@ -53,7 +53,7 @@ def connect(comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPat
     ``connect("/", auth="app", extra={"read_only": True}, host="...")`` gives the tenant; a field that is ``None`` is
     left out of the connection.
     """
-    from airflow_provider_cm.api import auth as auth_module
+    from airflow_provider_cm.api import client_credentials as auth_module
 
     # A token minted for the test before is unknown to an emulator that was reset.
     monkeypatch.setattr(auth_module, "_cells", {})
@@ -93,6 +93,6 @@ def sent(comms_mining_emulator: EmulatorServer) -> Sent:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let second looks come at once; tests/unit/api/test_settle.py and tests/unit/triggers show that they wait."""
-    for module in ("api.settle", "api.sources", "rollout.applying"):
+    for module in ("api.lost_responses", "api.sources", "rollout.applying"):
         monkeypatch.setattr(f"airflow_provider_cm.{module}.LAG", 0.0)
     monkeypatch.setattr("airflow_provider_cm.triggers.condition.SECOND_LOOK_AFTER", 0.01)

@@ -17,8 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.api.auth import ClientCredentials
-    from airflow_provider_cm.api.bearer import DeveloperToken
+    from airflow_provider_cm.api.auth import DeveloperToken
+    from airflow_provider_cm.api.client_credentials import ClientCredentials
     from airflow_provider_cm.api.endpoint import normalise_endpoint
     from airflow_provider_cm.api.errors import (
         ApiError,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from airflow_provider_cm.api.guards import Guards
     from airflow_provider_cm.api.models import Source
-    from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
+    from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
     from airflow_provider_cm.api.retry import RetryPolicy
     from airflow_provider_cm.api.session import ApiSession
     from airflow_provider_cm.api.sources import SourcesApi
@@ -49,12 +49,12 @@ _HOME = {
     "ApiSession": "session",
     "AuthenticationError": "errors",
     "BadRequestError": "errors",
-    "ClientCredentials": "auth",
+    "ClientCredentials": "client_credentials",
     "CommsMiningError": "errors",
     "ConfigurationError": "errors",
     "ConflictError": "errors",
-    "DeveloperToken": "bearer",
-    "Exchange": "records",
+    "DeveloperToken": "auth",
+    "Exchange": "request_records",
     "Guards": "guards",
     "NotFoundError": "errors",
     "OutcomeUnknownError": "errors",
@@ -62,14 +62,14 @@ _HOME = {
     "NotShownError": "errors",
     "ProtocolError": "errors",
     "RateLimitedError": "errors",
-    "RequestRecord": "records",
+    "RequestRecord": "request_records",
     "RetryPolicy": "retry",
+    "RetryWait": "request_records",
     "ServerError": "errors",
     "Source": "models",
     "SourcesApi": "sources",
     "TokenError": "errors",
     "TransportError": "errors",
-    "Wait": "records",
     "normalise_endpoint": "endpoint",
 }
 
@@ -93,12 +93,12 @@ __all__ = [
     "RateLimitedError",
     "RequestRecord",
     "RetryPolicy",
+    "RetryWait",
     "ServerError",
     "Source",
     "SourcesApi",
     "TokenError",
     "TransportError",
-    "Wait",
     "normalise_endpoint",
 ]
 

@@ -50,7 +50,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Outcome:
+class CallOutcome:
     """How a call ended.
 
     :param verdict: the judgement.

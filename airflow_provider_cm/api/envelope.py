@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.decoding import UnfitJson, decode_json
 from airflow_provider_cm.api.errors import is_transient_status, status_text
+from airflow_provider_cm.api.json_decoding import UnfitJson, decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

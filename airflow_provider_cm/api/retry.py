@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import ConfigurationError
-from airflow_provider_cm.api.records import Wait
+from airflow_provider_cm.api.request_records import RetryWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +71,7 @@ class Budget:
     :param on_wait: told of each wait when it is over.
     """
 
-    def __init__(self, policy: RetryPolicy, on_wait: Callable[[Wait], None] | None = None) -> None:
+    def __init__(self, policy: RetryPolicy, on_wait: Callable[[RetryWait], None] | None = None) -> None:
         self.policy = policy
         self.on_wait = on_wait
         self.deadline = policy.clock() + policy.max_seconds
@@ -98,7 +98,7 @@ class Budget:
         if self.on_wait is None or after is None:
             return
         try:
-            self.on_wait(Wait(seconds, after.status, told=after.retry_after is not None))
+            self.on_wait(RetryWait(seconds, after.status, told=after.retry_after is not None))
         except Exception as error:  # noqa: BLE001  # whatever it raises, the call goes on
             _log.debug("on_wait failed with %s; the call goes on", type(error).__name__)
 

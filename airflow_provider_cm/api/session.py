@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from airflow_provider_cm import __version__
-from airflow_provider_cm.api.calls import Call, Check, Outcome, Verdict
+from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
 from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
 from airflow_provider_cm.api.envelope import parse_server_timing, read_envelope
 from airflow_provider_cm.api.errors import (
@@ -28,19 +28,18 @@ from airflow_provider_cm.api.errors import (
     api_error,
     printable,
 )
-from airflow_provider_cm.api.expected import expect_source
-from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.guards import Guards, is_reading_post
-from airflow_provider_cm.api.records import Exchange, RequestRecord, Wait
+from airflow_provider_cm.api.lost_responses import Clocks
 from airflow_provider_cm.api.redaction import redact_data
+from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
+from airflow_provider_cm.api.response_checks import expect_source
 from airflow_provider_cm.api.retry import Budget, RetryPolicy, parse_http_date, parse_retry_after
-from airflow_provider_cm.api.settle import Clocks
-from airflow_provider_cm.api.transport import Failure, Reply, Stage, Transport
+from airflow_provider_cm.api.transport import ExchangeFailure, Reply, Stage, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_cm.api.bearer import Auth
+    from airflow_provider_cm.api.auth import Auth
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class ApiSession:
     :param proxies: proxy URLs by scheme; empty for none. ``None``, the default, is what the environment says.
     :param user_agent: value of the ``User-Agent`` header.
     :param observer: called with a :class:`RequestRecord` at the end of every call. A call does not fail if it does.
-    :param on_wait: called with a :class:`Wait` after every wait of a call. A call does not fail if it does.
+    :param on_wait: called with a :class:`RetryWait` after every wait of a call. A call does not fail if it does.
     :param guards: what the session refuses to do.
     :param allow_http: let the token travel over plain http to other machines than this one.
     :raises ConfigurationError: for an endpoint that no request can or should be sent to.
@@ -79,7 +78,7 @@ class ApiSession:
         proxies: Mapping[str, str] | None = None,
         user_agent: str = USER_AGENT,
         observer: Callable[[RequestRecord], None] | None = None,
-        on_wait: Callable[[Wait], None] | None = None,
+        on_wait: Callable[[RetryWait], None] | None = None,
         guards: Guards | None = None,
         allow_http: bool = False,
     ) -> None:
@@ -163,7 +162,7 @@ class ApiSession:
         """Give a fresh budget for one call."""
         return Budget(self.retry, self._on_wait)
 
-    def run(self, call: Call, budget: Budget, *, once: bool = False, repeated: bool = False) -> Outcome:
+    def run(self, call: Call, budget: Budget, *, once: bool = False, repeated: bool = False) -> CallOutcome:
         """Carry a call out, repeating what is sure to do no harm.
 
         :param call: from :meth:`prepare`.
@@ -176,13 +175,13 @@ class ApiSession:
         failure: CommsMiningError | None = None
         exchanges: list[Exchange] = []
 
-        def attempt() -> Outcome:
+        def attempt() -> CallOutcome:
             outcome = self._attempt(call, budget, exchanges)
             if outcome.verdict in {Verdict.NOT_DONE, Verdict.UNKNOWN}:
                 budget.failures += 1  # a clear answer is none, such as 404 when looking for what a write left
             return outcome
 
-        def again(outcome: Outcome) -> bool:
+        def again(outcome: CallOutcome) -> bool:
             transient = outcome.error is not None and outcome.error.transient
             return (
                 transient
@@ -202,7 +201,7 @@ class ApiSession:
         def sleep(seconds: float) -> None:
             budget.wait(seconds, failure)
 
-        outcome: Outcome = tenacity.Retrying(
+        outcome: CallOutcome = tenacity.Retrying(
             retry=tenacity.retry_if_result(again),
             wait=pause,
             stop=lambda _: over,
@@ -254,7 +253,7 @@ class ApiSession:
         source = self.run(call, self.budget()).unwrap().get("source")
         return str(source.get("owner", "")) if isinstance(source, dict) else ""
 
-    def _attempt(self, call: Call, budget: Budget, exchanges: list[Exchange]) -> Outcome:
+    def _attempt(self, call: Call, budget: Budget, exchanges: list[Exchange]) -> CallOutcome:
         """Send once, or twice where a refused token could be renewed; note each request sent in ``exchanges``."""
         clock = budget.policy.clock
         for sent in (1, 2):
@@ -262,9 +261,9 @@ class ApiSession:
                 bearer = self._auth.bearer(budget, self._transport)
             except CommsMiningError as error:
                 # Nothing of the call was sent; fetching a token has its own retries, so it is final here.
-                return Outcome(Verdict.REFUSED, error=error)
+                return CallOutcome(Verdict.REFUSED, error=error)
             except Exception as error:  # noqa: BLE001  # whatever a secrets backend raises
-                return Outcome(Verdict.NOT_DONE, error=_no_token(error))
+                return CallOutcome(Verdict.NOT_DONE, error=_no_token(error))
             sent_at = clock()
             reply = self._transport.send(call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body)
             outcome = self._judged(call, reply)
@@ -284,7 +283,7 @@ class ApiSession:
                 return outcome
         raise AssertionError("the loop returns")
 
-    def _judged(self, call: Call, reply: Reply | Failure) -> Outcome:
+    def _judged(self, call: Call, reply: Reply | ExchangeFailure) -> CallOutcome:
         try:
             outcome = self._judge(call, reply)
         except Exception as error:  # noqa: BLE001  # after a write the unexpected is unknown, and no crash
@@ -295,16 +294,15 @@ class ApiSession:
                 path=call.path,
                 status=reply.status if isinstance(reply, Reply) else None,
             )
-            outcome = Outcome(Verdict.REFUSED if call.safe else Verdict.UNKNOWN, error=problem)
+            outcome = CallOutcome(Verdict.REFUSED if call.safe else Verdict.UNKNOWN, error=problem)
         if isinstance(outcome.error, ProtocolError):
             # What is out of step on a connection once stays so for all that follow.
             self._transport.drop()
         return outcome
 
-    @uncollected()
-    def _judge(self, call: Call, reply: Reply | Failure) -> Outcome:
+    def _judge(self, call: Call, reply: Reply | ExchangeFailure) -> CallOutcome:
         maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
-        if isinstance(reply, Failure):
+        if isinstance(reply, ExchangeFailure):
             transient = reply.stage in {Stage.NOT_SENT, Stage.SENT}
             reason = printable(self._scrub(reply.reason), 400)
             failure = TransportError(f"no response: {reason}", method=call.method, path=call.path, transient=transient)
@@ -313,7 +311,7 @@ class ApiSession:
                 Stage.SENT: Verdict.UNKNOWN,
                 Stage.UNREADABLE: maybe_done,
             }
-            return Outcome(verdicts.get(reply.stage, Verdict.REFUSED), error=failure)
+            return CallOutcome(verdicts.get(reply.stage, Verdict.REFUSED), error=failure)
 
         error: CommsMiningError | None
         status = reply.status
@@ -342,7 +340,7 @@ class ApiSession:
             error.platform_ms = platform_ms
             error.retry_after = parse_retry_after(reply.headers)
         date = parse_http_date(reply.headers.get("Date"))
-        return Outcome(verdict, payload, error, status, platform_ms, date)
+        return CallOutcome(verdict, payload, error, status, platform_ms, date)
 
     def _error(self, call: Call, reply: Reply, payload: dict[str, Any], problem: str | None) -> CommsMiningError:
         if problem is not None:
@@ -356,7 +354,7 @@ class ApiSession:
         return self._auth.scrub(text, self._transport)
 
     def _observe(
-        self, call: Call, outcome: Outcome, exchanges: list[Exchange], seconds: float, *, repeated: bool
+        self, call: Call, outcome: CallOutcome, exchanges: list[Exchange], seconds: float, *, repeated: bool
     ) -> None:
         if self._observer is None:
             return

@@ -10,7 +10,7 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.calls import Call, Check, Outcome, Verdict
+from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
 from airflow_provider_cm.api.errors import (
     CommsMiningError,
     ConfigurationError,
@@ -21,11 +21,10 @@ from airflow_provider_cm.api.errors import (
     ProtocolError,
     status_text,
 )
-from airflow_provider_cm.api.expected import expect_listing, expect_source, expect_statistics
-from airflow_provider_cm.api.garbage import uncollected
+from airflow_provider_cm.api.lost_responses import LAG, Attempted, SettledWrite
 from airflow_provider_cm.api.models import SETTABLE, Source, describe_differences
 from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
-from airflow_provider_cm.api.settle import LAG, Attempted, SettledWrite
+from airflow_provider_cm.api.response_checks import expect_listing, expect_source, expect_statistics
 
 if TYPE_CHECKING:
     from airflow_provider_cm.api.retry import Budget
@@ -73,8 +72,7 @@ class SourcesApi:
         sources = payload.get("sources")
         if not isinstance(sources, builtins.list):
             raise ProtocolError("the response has no list `sources`", method=call.method, path=call.path)
-        with uncollected():
-            return [Source.parse(source) for source in sources]
+        return [Source.parse(source) for source in sources]
 
     def get(self, project: str, name: str) -> Source:
         """Read a source by its name. Needs "View sources".
@@ -175,7 +173,7 @@ class SourcesApi:
         )
         call = self._write("PUT", project, name, wanted)
 
-        def accept(outcome: Outcome, attempted: Attempted) -> Source:
+        def accept(outcome: CallOutcome, attempted: Attempted) -> Source:
             source = _source(outcome)
             if attempted.preceded_by(source, outcome):
                 raise ConflictError(
@@ -189,7 +187,7 @@ class SourcesApi:
             attempted.learn(source, outcome)
             return source
 
-        def settle(look: Outcome, attempted: Attempted) -> Source | None:
+        def settle(look: CallOutcome, attempted: Attempted) -> Source | None:
             if isinstance(look.error, NotFoundError):
                 attempted.last_seen = "the source was not there when it was last looked for"
                 attempted.absent = True
@@ -260,10 +258,10 @@ class SourcesApi:
             wanted["bucket_id"] = None
         call = self._write("POST", project, name, wanted)
 
-        def accept(outcome: Outcome, attempted: Attempted) -> Source:
+        def accept(outcome: CallOutcome, attempted: Attempted) -> Source:
             return _source(outcome)
 
-        def settle(look: Outcome, attempted: Attempted) -> Source | None:
+        def settle(look: CallOutcome, attempted: Attempted) -> Source | None:
             if isinstance(look.error, NotFoundError):
                 raise look.error
             source, differences, unknown = self._seen(look, wanted, attempted)
@@ -300,10 +298,10 @@ class SourcesApi:
             check=expect_source(source_id=source_id),
         )
 
-        def accept(outcome: Outcome, attempted: Attempted) -> bool:
+        def accept(outcome: CallOutcome, attempted: Attempted) -> bool:
             return True
 
-        def settle(look: Outcome, attempted: Attempted) -> bool | None:
+        def settle(look: CallOutcome, attempted: Attempted) -> bool | None:
             if look.verdict is not Verdict.OK and not isinstance(look.error, NotFoundError):
                 raise OutcomeUnknownError(attempted.last_seen)
             if isinstance(look.error, NotFoundError):
@@ -379,7 +377,7 @@ class SourcesApi:
         )
 
     def _seen(
-        self, look: Outcome, wanted: Mapping[str, object], attempted: Attempted
+        self, look: CallOutcome, wanted: Mapping[str, object], attempted: Attempted
     ) -> tuple[Source, dict[str, tuple[object, object]], builtins.list[str]]:
         """Compare what was read back with what was asked for, reading by id what a read by name does not show."""
         if look.verdict is not Verdict.OK:
@@ -416,5 +414,5 @@ def _since(source: Source) -> str:
     return source.created_at.isoformat() if source.created_at else "an unknown time"
 
 
-def _source(outcome: Outcome) -> Source:
+def _source(outcome: CallOutcome) -> Source:
     return Source.parse(outcome.unwrap().get("source"))

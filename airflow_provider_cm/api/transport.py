@@ -1,7 +1,8 @@
 """One exchange over the wire: a request out, a reply or a failure back, in bounded time and memory.
 
 Nothing is raised for what the network does: an exception of ``requests`` or urllib3 carries the frames it passed
-through, and their variables hold the Authorization header. :meth:`Transport.send` returns a :class:`Failure` instead.
+through, and their variables hold the Authorization header. :meth:`Transport.send` returns an
+:class:`ExchangeFailure` instead.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 MAX_RESPONSE_BYTES = 128 * 1024 * 1024
 """The largest response body that is read, after decompression: a listing of 100,000 sources takes about 45 MiB. What it
-may take in memory as objects is bounded by :data:`airflow_provider_cm.api.decoding.MAX_MEMORY`."""
+may take in memory as objects is bounded by :data:`airflow_provider_cm.api.json_decoding.MAX_MEMORY`."""
 
 _CHUNK = 64 * 1024
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
@@ -51,7 +52,7 @@ class Stage(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ExchangeFailure:
     """An exchange without a complete response.
 
     :param stage: how far it got.
@@ -139,7 +140,7 @@ class Transport:
         seconds: float,
         body: bytes | None = None,
         content_type: str = "application/json",
-    ) -> Reply | Failure:
+    ) -> Reply | ExchangeFailure:
         """Send one request and read its response to the end.
 
         :param method: HTTP method.
@@ -150,7 +151,7 @@ class Transport:
         :param content_type: of the body.
         """
         if seconds <= 0:
-            return Failure(Stage.NOT_SENT, "no time was left to send it")
+            return ExchangeFailure(Stage.NOT_SENT, "no time was left to send it")
         with exchange(seconds):
             try:
                 return self._reply_or_failure(method, url, auth, seconds, body, content_type)
@@ -160,7 +161,7 @@ class Transport:
                 error.__traceback__ = error.__context__ = None
                 raise
 
-    def _reply_or_failure(self, *request: Any) -> Reply | Failure:
+    def _reply_or_failure(self, *request: Any) -> Reply | ExchangeFailure:
         try:
             return self._exchange(*request)
         except Exception as error:  # noqa: BLE001  # what a server sends can break more than HTTP libraries expect
@@ -168,7 +169,7 @@ class Transport:
 
     def _exchange(
         self, method: str, url: str, auth: AuthBase, seconds: float, body: bytes | None, content_type: str
-    ) -> Reply | Failure:
+    ) -> Reply | ExchangeFailure:
         connect, read = self._timeout
         session = self._session()
         # Not by the session, which would merge it with settings that it does not have (benchmarks/thin_call.py).
@@ -189,7 +190,7 @@ class Transport:
         with response:
             if response.status_code < 200:
                 self.drop()
-                return Failure(Stage.SENT, f"the server sent an interim response only ({response.status_code})")
+                return ExchangeFailure(Stage.SENT, f"the server sent an interim response only ({response.status_code})")
             return _read(response)
 
     def drop(self) -> None:
@@ -256,45 +257,49 @@ class _Session(requests.Session):
         """See none: requests would read the body of a redirect without a limit, and trip over a broken target."""
 
 
-def _read(response: requests.Response) -> Reply | Failure:
+def _read(response: requests.Response) -> Reply | ExchangeFailure:
     encoding = (response.headers.get("Content-Encoding") or "").strip().lower()
     if encoding not in _ENCODINGS:  # one within another unpacks for as long as the sender likes
-        return Failure(Stage.UNREADABLE, f"the response is encoded as {encoding[:60]!r}, which was not asked for")
+        return ExchangeFailure(
+            Stage.UNREADABLE, f"the response is encoded as {encoding[:60]!r}, which was not asked for"
+        )
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
         check_time()
         size += len(chunk)
         if size > MAX_RESPONSE_BYTES:
             limit = MAX_RESPONSE_BYTES // 1024**2
-            return Failure(Stage.UNREADABLE, f"the response is larger than {limit} MiB; the rest was not read")
+            return ExchangeFailure(Stage.UNREADABLE, f"the response is larger than {limit} MiB; the rest was not read")
         chunks.append(chunk)
     return Reply(response.status_code, response.headers, b"".join(chunks))
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException) -> ExchangeFailure:
     chain = _chain(error)
     reason = _reason(chain)
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
         remedy = "if your network or server has its own certificate authority, put its file into `verify`"
-        return Failure(Stage.REFUSED_LOCALLY, f"the server's TLS certificate was not accepted: {reason}; {remedy}")
+        return ExchangeFailure(
+            Stage.REFUSED_LOCALLY, f"the server's TLS certificate was not accepted: {reason}; {remedy}"
+        )
     if isinstance(error, requests.exceptions.ProxyError) and any(str(e).startswith(_NO_TUNNEL) for e in chain):
-        return Failure(Stage.NOT_SENT, f"the proxy did not let it through: {reason}")
+        return ExchangeFailure(Stage.NOT_SENT, f"the proxy did not let it through: {reason}")
     if any(isinstance(e, requests.ConnectTimeout | NewConnectionError | socket.gaierror) for e in chain):
         proxy = " to the proxy" if isinstance(error, requests.exceptions.ProxyError) else ""
-        return Failure(Stage.NOT_SENT, f"no connection{proxy}: {reason}")
+        return ExchangeFailure(Stage.NOT_SENT, f"no connection{proxy}: {reason}")
     # urllib3 calls any other break a proxy's too where there is one, so that the request may have passed it.
     if isinstance(error, requests.exceptions.SSLError):
-        return Failure(Stage.SENT, f"TLS failed: {reason}")
+        return ExchangeFailure(Stage.SENT, f"TLS failed: {reason}")
     if isinstance(error, requests.Timeout | TimeoutError) or any(isinstance(e, TimeoutError) for e in chain):
-        return Failure(Stage.SENT, "no (complete) response in time")
+        return ExchangeFailure(Stage.SENT, "no (complete) response in time")
     if isinstance(error, requests.exceptions.ContentDecodingError):
-        return Failure(Stage.SENT, "the response could not be decompressed")
+        return ExchangeFailure(Stage.SENT, "the response could not be decompressed")
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
-        return Failure(Stage.SENT, f"the connection broke: {reason}")
+        return ExchangeFailure(Stage.SENT, f"the connection broke: {reason}")
     # requests reports a missing CA file as an OSError without a number; the system's own errors have one.
     sent = begun() or (isinstance(error, OSError) and error.errno)
     stage = Stage.SENT if sent else Stage.REFUSED_LOCALLY
-    return Failure(stage, reason)
+    return ExchangeFailure(stage, reason)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

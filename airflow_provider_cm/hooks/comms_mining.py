@@ -11,19 +11,19 @@ from urllib.parse import quote, unquote, urlsplit
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_cm import metrics
-from airflow_provider_cm.api.auth import DEFAULT_SCOPE, ClientCredentials
-from airflow_provider_cm.api.bearer import Auth, DeveloperToken
+from airflow_provider_cm.api.auth import Auth, DeveloperToken
+from airflow_provider_cm.api.client_credentials import DEFAULT_SCOPE, ClientCredentials
 from airflow_provider_cm.api.errors import AuthenticationError, CommsMiningError, ConfigurationError
 from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
 from airflow_provider_cm.api.sources import SourcesApi
-from airflow_provider_cm.hooks.settings import ConnectionLike, Settings, parse_connection
+from airflow_provider_cm.hooks.connection_settings import ConnectionLike, Settings, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_cm.api.records import RequestRecord
+    from airflow_provider_cm.api.request_records import RequestRecord
 
 
 # Airflow's API server tests a connection under a random id of this form (airflow.utils.strings.get_random_string).
@@ -35,7 +35,8 @@ class CommsMiningHook(BaseHook):
 
     The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
     reuses its network connections. Each call leaves one line in the log, and metrics (docs/metrics.md). The fields of
-    the connection are described in docs/connections.md; their rules in :mod:`airflow_provider_cm.hooks.settings`.
+    the connection are described in docs/connections.md, and checked by
+    :mod:`airflow_provider_cm.hooks.connection_settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
     """

@@ -20,7 +20,7 @@ except ImportError as error:
         "and gives its digest to ApplySourcesOperator (`approved_digest`) in a second DAG."
     ) from error
 
-from airflow_provider_cm.api import values
+from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.operators.rollout import digest, given_as_it_is, unrendered
@@ -60,7 +60,7 @@ class ApproveSourcesOperator(ApprovalOperator):
         super().__init__(subject=subject, **kwargs)
         self.plan = unrendered(plan)
         with task_errors():
-            values.given(plan, "plan")
+            arguments.given(plan, "plan")
 
     def execute(self, context: Any) -> None:
         """Show the plan, and wait.

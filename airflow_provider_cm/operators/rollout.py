@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_provider_cm.api import values
+from airflow_provider_cm.api import arguments
+from airflow_provider_cm.api.arguments import NOT_GIVEN, NotGiven
 from airflow_provider_cm.api.errors import ConfigurationError
-from airflow_provider_cm.api.values import NOT_GIVEN, NotGiven
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable, task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
 from airflow_provider_cm.operators.rollout_reports import RolloutReports
@@ -67,16 +67,16 @@ def given_as_it_is(value: object, field: str) -> Any:
     :param field: what to call it in an error.
     :raises ConfigurationError: when there is none.
     """
-    return values.given(value.value if isinstance(value, AsItIs) else value, field)
+    return arguments.given(value.value if isinstance(value, AsItIs) else value, field)
 
 
 def _variables(value: object, field: str) -> dict[str, str | bool]:
-    value = values.given(value, field)
+    value = arguments.given(value, field)
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{field}: {values.shown(value)} is not a mapping of names to texts")
+        raise ConfigurationError(f"{field}: {arguments.shown(value)} is not a mapping of names to texts")
     # Here, and not only in the manifest: a template that rendered nothing would make a project called None.
     return {
-        name: text if isinstance(text, bool) else values.text(text, f"{field}[{name!r}]")
+        name: text if isinstance(text, bool) else arguments.text(text, f"{field}[{name!r}]")
         for name, text in value.items()
     }
 
@@ -88,10 +88,11 @@ def digest(value: object, field: str) -> str:
     :param field: what to call it in an error.
     :raises ConfigurationError: for anything else; so a digest that an approval did not give approves nothing.
     """
-    text = values.filled_text(value, field)
+    text = arguments.filled_text(value, field)
     if not _DIGEST.fullmatch(text):
         raise ConfigurationError(
-            f"{field}: {values.shown(text)} is not the digest of a plan, which is 'sha256:' and 64 hexadecimal digits"
+            f"{field}: {arguments.shown(text)} is not the digest of a plan; a digest is 'sha256:' and 64 hexadecimal "
+            "digits"
         )
     return text
 
@@ -109,13 +110,13 @@ class _ManifestOperator(CommsMiningOperator):
         "comms_mining_conn_id",
     )
     parsers = {  # noqa: RUF012  # declared in the base class
-        "manifest_file": values.filled_text,
+        "manifest_file": arguments.filled_text,
         "manifest": given_as_it_is,
         "variables": _variables,
-        "prune": values.boolean,
-        "max_deletes": partial(values.integer, minimum=0),
-        "allow_risky": values.boolean,
-        "comms_mining_conn_id": values.filled_text,
+        "prune": arguments.boolean,
+        "max_deletes": partial(arguments.integer, minimum=0),
+        "allow_risky": arguments.boolean,
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(
@@ -246,7 +247,7 @@ class PlanSourcesOperator(_ManifestOperator):
     """
 
     template_fields: Sequence[str] = (*_ManifestOperator.template_fields, "skip_if_no_changes")
-    parsers = {**_ManifestOperator.parsers, "skip_if_no_changes": values.boolean}  # noqa: RUF012  # as above
+    parsers = {**_ManifestOperator.parsers, "skip_if_no_changes": arguments.boolean}  # noqa: RUF012  # as above
 
     def __init__(self, *, skip_if_no_changes: bool | str = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -299,9 +300,9 @@ class ApplySourcesOperator(_ApplyingOperator):
     parsers = {  # noqa: RUF012  # as above
         "plan": given_as_it_is,
         "approved_digest": digest,
-        "max_workers": partial(values.integer, minimum=1),
-        "delete_nonempty": values.boolean,
-        "comms_mining_conn_id": values.filled_text,
+        "max_workers": partial(arguments.integer, minimum=1),
+        "delete_nonempty": arguments.boolean,
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(
@@ -367,9 +368,9 @@ class ReconcileSourcesOperator(_ApplyingOperator, _ManifestOperator):
     template_fields: Sequence[str] = (*_ManifestOperator.template_fields, "on_drift", "max_workers", "delete_nonempty")
     parsers = {  # noqa: RUF012  # as above
         **_ManifestOperator.parsers,
-        "on_drift": values.one_of(ON_DRIFT),
-        "max_workers": partial(values.integer, minimum=1),
-        "delete_nonempty": values.boolean,
+        "on_drift": arguments.one_of(ON_DRIFT),
+        "max_workers": partial(arguments.integer, minimum=1),
+        "delete_nonempty": arguments.boolean,
     }
 
     def __init__(
@@ -422,9 +423,9 @@ class ExportSourcesOperator(CommsMiningOperator):
 
     template_fields: Sequence[str] = ("project", "variables", "comms_mining_conn_id")
     parsers = {  # noqa: RUF012  # as above
-        "project": values.project,
+        "project": arguments.project,
         "variables": _variables,
-        "comms_mining_conn_id": values.filled_text,
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(self, *, project: str, variables: Mapping[str, str] | NotGiven = NOT_GIVEN, **kwargs: Any) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_provider_cm.api import values
+from airflow_provider_cm.api import arguments
+from airflow_provider_cm.api.arguments import NOT_GIVEN, NotGiven
 from airflow_provider_cm.api.errors import (
     BadRequestError,
     ConfigurationError,
     ConflictError,
     NotFoundError,
 )
-from airflow_provider_cm.api.values import NOT_GIVEN, NotGiven
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
 
@@ -41,7 +41,7 @@ _CHANGEABLE = (
     "email_transform_tag",
 )
 _SETTINGS = (*_CHANGEABLE, "language", "kind")
-_ADDRESS = {"project": values.project, "source_name": values.source_name, "source_id": values.identifier}
+_ADDRESS = {"project": arguments.project, "source_name": arguments.source_name, "source_id": arguments.identifier}
 
 
 class _SourcesOperator(CommsMiningOperator):
@@ -84,8 +84,8 @@ class _AddressedOperator(_SourcesOperator):
         if self.is_settled(*_ADDRESS):
             self._address()
 
-    def _address(self) -> values.SourceAddress:
-        return values.source_address(self.project, self.source_name, self.source_id)
+    def _address(self) -> arguments.SourceAddress:
+        return arguments.source_address(self.project, self.source_name, self.source_id)
 
 
 class CreateSourceOperator(_SourcesOperator):
@@ -119,11 +119,11 @@ class CreateSourceOperator(_SourcesOperator):
         "comms_mining_conn_id",
     )
     parsers = {  # noqa: RUF012  # declared in the base class
-        "project": values.project,
-        "source_name": values.source_name,
-        **dict.fromkeys(_SETTINGS, values.setting),
-        "if_exists": values.one_of(IF_EXISTS),
-        "comms_mining_conn_id": values.filled_text,
+        "project": arguments.project,
+        "source_name": arguments.source_name,
+        **dict.fromkeys(_SETTINGS, arguments.setting),
+        "if_exists": arguments.one_of(IF_EXISTS),
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(
@@ -162,7 +162,7 @@ class CreateSourceOperator(_SourcesOperator):
 
     def _create(self, sources: SourcesApi) -> Source:
         # Imported here, since it would be a sixth of what parsing takes.
-        from airflow_provider_cm.operators.existing import adopt
+        from airflow_provider_cm.operators.if_exists import adopt
 
         if_exists = self.argument("if_exists")
         project, name = self.argument("project"), self.argument("source_name")
@@ -207,11 +207,11 @@ class UpdateSourceOperator(_SourcesOperator):
         "comms_mining_conn_id",
     )
     parsers = {  # noqa: RUF012  # declared in the base class
-        "project": values.project,
-        "source_name": values.source_name,
-        **dict.fromkeys(_CHANGEABLE, values.setting),
-        "detach_bucket": values.boolean,
-        "comms_mining_conn_id": values.filled_text,
+        "project": arguments.project,
+        "source_name": arguments.source_name,
+        **dict.fromkeys(_CHANGEABLE, arguments.setting),
+        "detach_bucket": arguments.boolean,
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(
@@ -270,7 +270,7 @@ class GetSourceOperator(_AddressedOperator):
     """
 
     template_fields: Sequence[str] = ("project", "source_name", "source_id", "comms_mining_conn_id")
-    parsers = {**_ADDRESS, "comms_mining_conn_id": values.filled_text}  # noqa: RUF012  # declared in the base class
+    parsers = {**_ADDRESS, "comms_mining_conn_id": arguments.filled_text}  # noqa: RUF012  # declared in the base class
 
     def __init__(
         self,
@@ -302,9 +302,9 @@ class ListSourcesOperator(_SourcesOperator):
 
     template_fields: Sequence[str] = ("project", "name_pattern", "comms_mining_conn_id")
     parsers = {  # noqa: RUF012  # declared in the base class
-        "project": values.project,
-        "name_pattern": values.filled_text,
-        "comms_mining_conn_id": values.filled_text,
+        "project": arguments.project,
+        "name_pattern": arguments.filled_text,
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(
@@ -353,9 +353,9 @@ class DeleteSourceOperator(_AddressedOperator):
     )
     parsers = {  # noqa: RUF012  # declared in the base class
         **_ADDRESS,
-        "if_missing": values.one_of(IF_MISSING),
-        "only_if_empty": values.boolean,
-        "comms_mining_conn_id": values.filled_text,
+        "if_missing": arguments.one_of(IF_MISSING),
+        "only_if_empty": arguments.boolean,
+        "comms_mining_conn_id": arguments.filled_text,
     }
 
     def __init__(
@@ -423,7 +423,7 @@ def _look(sources: SourcesApi, project: str, name: str) -> Source | None:
         return None
 
 
-def _read(run: Run, address: values.SourceAddress) -> Source:
+def _read(run: Run, address: arguments.SourceAddress) -> Source:
     if address.source_id is None:
         return run.sources.get(address.project, address.source_name)
     source = run.sources.get_by_id(address.source_id)
@@ -431,13 +431,13 @@ def _read(run: Run, address: values.SourceAddress) -> Source:
     return source
 
 
-def _find(run: Run, address: values.SourceAddress) -> Source:
+def _find(run: Run, address: arguments.SourceAddress) -> Source:
     """Read a source that is to be deleted. One that a read does not show, but a list does, is there."""
     try:
         return _read(run, address)
     except NotFoundError:
         # Imported here, since DAG parsing must not pay for it.
-        from airflow_provider_cm.api.settle import LAG
+        from airflow_provider_cm.api.lost_responses import LAG
 
         run.sources.session.budget().linger(LAG)
         wanted = (address.source_id, address.source_name)

@@ -20,30 +20,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.rollout.actions import Action, Change, Plan, PlanError
     from airflow_provider_cm.rollout.applying import apply
+    from airflow_provider_cm.rollout.current_state import observe
     from airflow_provider_cm.rollout.exporting import export
     from airflow_provider_cm.rollout.manifest import Manifest
-    from airflow_provider_cm.rollout.mistakes import ManifestError, Mistake
-    from airflow_provider_cm.rollout.observing import observe
+    from airflow_provider_cm.rollout.manifest_errors import ManifestError, Mistake
+    from airflow_provider_cm.rollout.plan_model import Action, Change, Plan, PlanError
     from airflow_provider_cm.rollout.planning import plan
     from airflow_provider_cm.rollout.report import Outcome, Report
     from airflow_provider_cm.rollout.variables import escape
 
 _HOME = {
-    "Action": "actions",
-    "Change": "actions",
+    "Action": "plan_model",
+    "Change": "plan_model",
     "Manifest": "manifest",
-    "ManifestError": "mistakes",
-    "Mistake": "mistakes",
+    "ManifestError": "manifest_errors",
+    "Mistake": "manifest_errors",
     "Outcome": "report",
-    "Plan": "actions",
-    "PlanError": "actions",
+    "Plan": "plan_model",
+    "PlanError": "plan_model",
     "Report": "report",
     "apply": "applying",
     "escape": "variables",
     "export": "exporting",
-    "observe": "observing",
+    "observe": "current_state",
     "plan": "planning",
 }
 

@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import CommsMiningError
-from airflow_provider_cm.api.settle import LAG
-from airflow_provider_cm.rollout.actions import CARRIED_OUT, Action, Plan, PlanError
-from airflow_provider_cm.rollout.crew import Crew
-from airflow_provider_cm.rollout.judging import Ending, cut_off, judge, not_begun, verify
-from airflow_provider_cm.rollout.observing import completed
+from airflow_provider_cm.api.lost_responses import LAG
+from airflow_provider_cm.rollout.current_state import completed
+from airflow_provider_cm.rollout.executor import Executor
+from airflow_provider_cm.rollout.plan_model import CARRIED_OUT, Action, Plan, PlanError
+from airflow_provider_cm.rollout.preconditions import Ending, cut_off, judge, not_begun, verify
 from airflow_provider_cm.rollout.report import Outcome, Report
-from airflow_provider_cm.rollout.writing import Writer
+from airflow_provider_cm.rollout.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     import threading
@@ -103,7 +103,7 @@ class _Run:
         self._max_workers = max_workers
         self._stop = stop
         self._record = record
-        self._writer = Writer(sources, delete_nonempty=delete_nonempty, stop=stop)
+        self._writer = Executor(sources, delete_nonempty=delete_nonempty, stop=stop)
         self._current: dict[str, Source] = {}
         self._endings: dict[str, Ending] = {}
         self._begun: set[str] = set()
@@ -159,11 +159,11 @@ class _Run:
             ended = total - len(actions) + sum(action.name in self._endings for action in actions)
             _log.info("%s: %d of %d actions have ended", self._plan.project, ended, total)
 
-        with Crew(size, self._sources.session.close, self._stop) as crew:
+        with WorkerPool(size, self._sources.session.close, self._stop) as pool:
             for kind in CARRIED_OUT:
                 jobs = [lambda action=action: self._do(action) for action in actions if action.kind == kind]
                 if jobs:
-                    crew.run(jobs, every=PROGRESS_SECONDS, tell=tell)
+                    pool.run(jobs, every=PROGRESS_SECONDS, tell=tell)
         for action in actions:
             # After a stop: what no thread has begun. What one is still at stays unknown.
             if action.name not in self._begun:

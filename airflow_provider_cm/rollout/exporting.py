@@ -9,7 +9,7 @@ import yaml
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.api.names import check_project, check_property
-from airflow_provider_cm.rollout.observing import completed
+from airflow_provider_cm.rollout.current_state import completed
 from airflow_provider_cm.rollout.patterns import is_name
 from airflow_provider_cm.rollout.planning import value_of
 from airflow_provider_cm.rollout.variables import NAME, escape

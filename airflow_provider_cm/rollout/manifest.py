@@ -16,14 +16,13 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.api.names import check_project, check_property, check_source_name
-from airflow_provider_cm.rollout.checks import Judge
-from airflow_provider_cm.rollout.document import read_mapping, read_text
-from airflow_provider_cm.rollout.mistakes import ManifestError, Path
+from airflow_provider_cm.rollout.manifest_errors import ManifestError, Path
+from airflow_provider_cm.rollout.manifest_validation import ManifestValidator
 from airflow_provider_cm.rollout.patterns import check_pattern
 from airflow_provider_cm.rollout.variables import Filler
+from airflow_provider_cm.rollout.yaml_reader import read_mapping, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -160,7 +159,6 @@ class Manifest(BaseModel):
     sources: tuple[Entry, ...] = Field(description="The sources, each with a name of its own.")
 
     @classmethod
-    @uncollected()
     def parse(
         cls,
         manifest: str | bytes | Mapping[str, Any],
@@ -178,7 +176,7 @@ class Manifest(BaseModel):
         :raises ManifestError: with every mistake, each with file, line, source and field.
         """
         document = read_text(manifest) if isinstance(manifest, str | bytes) else read_mapping(manifest)
-        judge = Judge(document, filename)
+        judge = ManifestValidator(document, filename)
         if judge.has_data():
             filler = Filler(variables or {}, judge.wrong)
             document.data = filler.fill(document.data)

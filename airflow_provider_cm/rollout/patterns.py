@@ -6,9 +6,9 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
+from airflow_provider_cm.api.arguments import shown
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.api.names import check_source_name
-from airflow_provider_cm.api.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_cm.api.arguments import shown
 from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import ProtocolError
-from airflow_provider_cm.api.garbage import uncollected
 from airflow_provider_cm.api.models import SETTABLE, Source, same_value
-from airflow_provider_cm.api.values import shown
-from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Plan, PlanError, Value
 from airflow_provider_cm.rollout.patterns import is_name, matcher, matcher_of_any_case, matches_anything
+from airflow_provider_cm.rollout.plan_model import FIXED, Action, Change, Plan, PlanError, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _ALLOW_RISKY = "look at the change, and plan again with allow_risky if it is meant"
 
 
-@uncollected()
 def plan(
     manifest: Manifest,
     actual: Iterable[Source],

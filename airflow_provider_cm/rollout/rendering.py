@@ -11,7 +11,7 @@ from airflow_provider_cm.api.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_cm.rollout.actions import Action, Change, Plan, Value
+    from airflow_provider_cm.rollout.plan_model import Action, Change, Plan, Value
     from airflow_provider_cm.rollout.report import Report
 
 _SYMBOLS = {"create": "+", "update": "~", "delete": "-", "blocked": "!", "unverified": "?"}

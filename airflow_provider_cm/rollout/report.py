@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.rollout.actions import Kind
+    from airflow_provider_cm.rollout.plan_model import Kind
 
 FORMAT_VERSION = 1
 

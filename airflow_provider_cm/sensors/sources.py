@@ -17,21 +17,21 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_cm.api import values
+from airflow_provider_cm.api import arguments
+from airflow_provider_cm.api.arguments import NOT_GIVEN, NotGiven
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
-from airflow_provider_cm.api.values import NOT_GIVEN, NotGiven
 from airflow_provider_cm.assets import write_outlet_events, write_source_event
 from airflow_provider_cm.exceptions import CommsMiningFailure, task_errors
 from airflow_provider_cm.links import ProjectLink
 from airflow_provider_cm.task import CommsMiningTask
-from airflow_provider_cm.triggers import arguments
+from airflow_provider_cm.triggers import wait_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from airflow.sdk import BaseOperatorLink
 
-    from airflow_provider_cm.sensors.memory import Memory
+    from airflow_provider_cm.sensors.sensor_state import SensorState
     from airflow_provider_cm.triggers.condition import Condition, Look
     from airflow_provider_cm.triggers.sources import SourceTrigger
 
@@ -84,16 +84,16 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         "comms_mining_conn_id",
     )
     parsers = {  # noqa: RUF012  # declared in the base class
-        "project": values.project,
-        "source_name": values.source_name,
-        "source_id": values.identifier,
-        "until": values.one_of(arguments.UNTIL),
-        "updated_after": arguments.updated_after,
-        "min_messages": arguments.count,
-        "match": arguments.match,
-        "comms_mining_conn_id": values.filled_text,
-        "max_consecutive_failures": arguments.count,
-        "max_failure_seconds": arguments.failure_seconds,
+        "project": arguments.project,
+        "source_name": arguments.source_name,
+        "source_id": arguments.identifier,
+        "until": arguments.one_of(wait_arguments.UNTIL),
+        "updated_after": wait_arguments.updated_after,
+        "min_messages": wait_arguments.count,
+        "match": wait_arguments.match,
+        "comms_mining_conn_id": arguments.filled_text,
+        "max_consecutive_failures": wait_arguments.count,
+        "max_failure_seconds": wait_arguments.failure_seconds,
     }
     operator_extra_links: Collection[BaseOperatorLink] = (ProjectLink(),)
     #: Address of the page that the task is linked to, once it is known; ``None`` in a worker that resumes the task.
@@ -130,16 +130,16 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         self.max_consecutive_failures = max_consecutive_failures
         self.max_failure_seconds = max_failure_seconds
         self._linked: str | None = None
-        self._memory: Memory | None = None
+        self._memory: SensorState | None = None
         self._last = "no look has ended"
         self.check_literals()
 
     def check_together(self) -> None:
         """Check that one way to address a source is given, and nothing that ``until`` does not use."""
         if self.is_settled("project", "source_name", "source_id"):
-            values.source_address(self.project, self.source_name, self.source_id)
+            arguments.source_address(self.project, self.source_name, self.source_id)
         if self.is_settled("until"):
-            arguments.check_together(
+            wait_arguments.check_together(
                 self.argument("until"),
                 updated_after=self.is_given("updated_after"),
                 match=self.is_given("match"),
@@ -152,7 +152,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
 
     def poke(self, context: Any) -> PokeReturnValue:
         """Look once."""
-        from airflow_provider_cm.triggers.patience import still_failing
+        from airflow_provider_cm.triggers.failure_budget import still_failing
 
         with task_errors():
             condition, memory = self._condition(), self._remembered(context)
@@ -173,14 +173,14 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         self.project_url = ""
         if not self.deferrable:
             return self._ended(context, self._wait_here(context))
-        from airflow_provider_cm.sensors.memory import waiting_since
+        from airflow_provider_cm.sensors.sensor_state import waiting_since
 
         began = datetime.now(UTC)
         with self._skipped_if_asked():
             with task_errors():
                 condition = self._condition()
                 # What only the trigger uses is judged before the wait begins.
-                values.seconds(self.poke_interval, "poke_interval")
+                arguments.seconds(self.poke_interval, "poke_interval")
             look = self._first_look(condition, context)
         if look is not None and look.met:
             return self._ended(context, look.facts)
@@ -204,7 +204,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         :raises CommsMiningFailure: when polling met an error that waiting does not mend.
         :raises CommsMiningRetryable: when polling kept failing.
         """
-        from airflow_provider_cm.triggers.events import error_from_json
+        from airflow_provider_cm.triggers.error_events import error_from_json
 
         payload = event if isinstance(event, Mapping) else {}
         status, message = payload.get("status"), payload.get("message")
@@ -219,7 +219,9 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
             error = error_from_json(payload.get("error"))
             if status == "error" and error is not None:
                 raise error
-            raise CommsMiningFailure(f"the trigger sent an event that is not a SourceTrigger's: {values.shown(event)}")
+            raise CommsMiningFailure(
+                f"the trigger sent an event that is not a SourceTrigger's: {arguments.shown(event)}"
+            )
 
     def _condition(self) -> Condition:
         from airflow_provider_cm.triggers.condition import Condition
@@ -229,7 +231,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
 
     def _wait_here(self, context: Any) -> Any:
         """Wait as every sensor does, and say at the end of a wait that was too long what the last look showed."""
-        from airflow_provider_cm.triggers.patience import timed_out
+        from airflow_provider_cm.triggers.failure_budget import timed_out
 
         try:
             return super().execute(context)
@@ -264,7 +266,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
     def _first_look(self, condition: Condition, context: Any) -> Look | None:
         """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-        from airflow_provider_cm.triggers.patience import may_pass
+        from airflow_provider_cm.triggers.failure_budget import may_pass
 
         # Kept in no variable, which a traceback might show.
         self.hook = CommsMiningHook.from_connection(
@@ -279,18 +281,18 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
                 self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
                 return None
 
-    def _remembered(self, context: Any) -> Memory:
-        from airflow_provider_cm.sensors.memory import Memory
+    def _remembered(self, context: Any) -> SensorState:
+        from airflow_provider_cm.sensors.sensor_state import SensorState
 
         if self._memory is None:
             store = context.get("task_state_store") if self.reschedule else None
             patience = (self.max_consecutive_failures, self.max_failure_seconds)
-            self._memory = Memory.read(store, context, *patience)
+            self._memory = SensorState.read(store, context, *patience)
         return self._memory
 
     def _check_endpoint(self, endpoint: object) -> None:
         """Refuse to tell the task's outlets of a source that the connection does not lead to any more."""
-        from airflow_provider_cm.triggers.polling import moved
+        from airflow_provider_cm.triggers.poll_loop import moved
 
         with self._skipped_if_asked(), task_errors():
             if self.outlets and isinstance(endpoint, str) and endpoint != self.hook.get_conn().endpoint:

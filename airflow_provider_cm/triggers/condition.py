@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api import values
+from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import NotShownError
-from airflow_provider_cm.triggers import arguments
-from airflow_provider_cm.triggers.reading import LISTED, Listed, ListingReader, Messages, MessagesReader, SourceReader
+from airflow_provider_cm.triggers import wait_arguments
+from airflow_provider_cm.triggers.readers import LISTED, Listed, ListingReader, Messages, MessagesReader, SourceReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
-    from airflow_provider_cm.triggers.reading import Reader, Seen
+    from airflow_provider_cm.triggers.readers import Reader, Seen
 
 # A server with several copies of its data may show what was just created only some seconds later. So "it is not there"
 # is confirmed by another look after so many seconds, before it ends a wait.
@@ -53,13 +53,13 @@ class Condition:
     """What is waited for; arguments as for :class:`airflow_provider_cm.sensors.sources.SourceSensor`.
 
     :param address: which source.
-    :param until: one of :data:`airflow_provider_cm.triggers.arguments.UNTIL`.
+    :param until: one of :data:`airflow_provider_cm.triggers.wait_arguments.UNTIL`.
     :param updated_after: the moment that ``updated`` compares with; ``None`` for a watcher, which takes any change.
     :param min_messages: the number that ``has_messages`` asks for.
     :param match: values that the source must have.
     """
 
-    address: values.SourceAddress
+    address: arguments.SourceAddress
     until: str
     updated_after: datetime | None
     min_messages: int
@@ -83,9 +83,9 @@ class Condition:
         :param watching: an asset watcher's, for which ``updated`` needs no moment to compare with.
         :raises ConfigurationError: naming the argument, the problem and the remedy.
         """
-        until = values.choice(until, "until", arguments.UNTIL)
-        count = arguments.count(min_messages, "min_messages")
-        arguments.check_together(
+        until = arguments.choice(until, "until", wait_arguments.UNTIL)
+        count = wait_arguments.count(min_messages, "min_messages")
+        wait_arguments.check_together(
             until,
             updated_after=updated_after is not None,
             match=match is not None,
@@ -93,13 +93,13 @@ class Condition:
             watching=watching,
         )
         return cls(
-            values.source_address(
-                *(values.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
+            arguments.source_address(
+                *(arguments.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
             ),
             until,
-            None if updated_after is None else arguments.updated_after(updated_after, "updated_after"),
+            None if updated_after is None else wait_arguments.updated_after(updated_after, "updated_after"),
             count,
-            {} if match is None else arguments.match(match, "match"),
+            {} if match is None else wait_arguments.match(match, "match"),
         )
 
     def __str__(self) -> str:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_cm.api import values
+from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import ConfigurationError
-from airflow_provider_cm.triggers import arguments
+from airflow_provider_cm.triggers import wait_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
     from datetime import datetime
 
-    from airflow_provider_cm.triggers.polling import Failure, Snapshot
-    from airflow_provider_cm.triggers.waiting import Terms
+    from airflow_provider_cm.triggers.deferred_wait import Terms
+    from airflow_provider_cm.triggers.poll_loop import PollFailure, Snapshot
 
 
 class SourceTrigger(BaseEventTrigger):
@@ -118,10 +118,10 @@ class SourceTrigger(BaseEventTrigger):
         self.end_from_trigger = end_from_trigger
         # A watcher's arguments hold no templates: what is wrong is an error of the DAG's import. The rest is judged
         # where it is used, since that imports more than DAG parsing should pay for.
-        given = (values.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
-        values.source_address(*given)
-        values.choice(until, "until", arguments.UNTIL)
-        values.seconds(poll_interval, "poll_interval")
+        given = (arguments.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
+        arguments.source_address(*given)
+        arguments.choice(until, "until", wait_arguments.UNTIL)
+        arguments.seconds(poll_interval, "poll_interval")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give the class and the arguments, which Airflow keeps in its database: no secret is among them."""
@@ -157,14 +157,14 @@ class SourceTrigger(BaseEventTrigger):
         return (self.serialize()[0], self.comms_mining_conn_id, self.endpoint, *reads, terms.interval)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | Failure, None]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | PollFailure, None]:
         """Poll for all triggers with one key.
 
         :param kwargs: arguments of one of them, of which only those in the key are used.
         """
         import structlog
 
-        from airflow_provider_cm.triggers.polling import Snapshot
+        from airflow_provider_cm.triggers.poll_loop import Snapshot
 
         # The poll belongs to no task: its log goes to the triggerer's own.
         structlog.contextvars.clear_contextvars()
@@ -186,7 +186,7 @@ class SourceTrigger(BaseEventTrigger):
                 del cls._latest[key]
 
     async def filter_shared_stream(
-        self, shared_stream: AsyncIterator[Snapshot | Failure]
+        self, shared_stream: AsyncIterator[Snapshot | PollFailure]
     ) -> AsyncGenerator[TriggerEvent, None]:
         """Wait for what this trigger's own arguments say.
 
@@ -215,8 +215,8 @@ class SourceTrigger(BaseEventTrigger):
     def _parse(self, *, watching: bool) -> Terms:
         from airflow_provider_cm.api.endpoint import normalise_endpoint
         from airflow_provider_cm.triggers.condition import Condition
-        from airflow_provider_cm.triggers.patience import Patience
-        from airflow_provider_cm.triggers.waiting import Terms
+        from airflow_provider_cm.triggers.deferred_wait import Terms
+        from airflow_provider_cm.triggers.failure_budget import FailureBudget
 
         condition = Condition.parse(
             project=self.project,
@@ -231,17 +231,17 @@ class SourceTrigger(BaseEventTrigger):
         return Terms(
             self.comms_mining_conn_id,
             condition,
-            values.seconds(self.poll_interval, "poll_interval"),
+            arguments.seconds(self.poll_interval, "poll_interval"),
             None if self.endpoint is None else normalise_endpoint(self.endpoint, allow_http=True),
             _moment(self.deadline, "deadline"),
             _moment(self.execution_deadline, "execution_deadline"),
             _moment(self.looked_at, "looked_at"),
-            Patience.parse(self.max_consecutive_failures, self.max_failure_seconds),
+            FailureBudget.parse(self.max_consecutive_failures, self.max_failure_seconds),
             self.end_from_trigger,
         )
 
-    async def _poll(self) -> AsyncGenerator[Snapshot | Failure, None]:
-        from airflow_provider_cm.triggers.polling import PollLoop
+    async def _poll(self) -> AsyncGenerator[Snapshot | PollFailure, None]:
+        from airflow_provider_cm.triggers.poll_loop import PollLoop
 
         terms = self._parse(watching=True)
         loop = PollLoop(terms.conn_id, terms.condition.reader(), terms.interval, terms.endpoint)
@@ -249,8 +249,8 @@ class SourceTrigger(BaseEventTrigger):
             async for item in items:
                 yield item
 
-    async def _events(self, items: AsyncGenerator[Snapshot | Failure, None]) -> AsyncGenerator[TriggerEvent, None]:
-        from airflow_provider_cm.triggers.waiting import Wait, failed
+    async def _events(self, items: AsyncGenerator[Snapshot | PollFailure, None]) -> AsyncGenerator[TriggerEvent, None]:
+        from airflow_provider_cm.triggers.deferred_wait import DeferredWait, failed
 
         watches = self._watches
         try:
@@ -268,12 +268,12 @@ class SourceTrigger(BaseEventTrigger):
                     async for event in events:
                         yield event
             else:
-                yield await Wait(terms, self.log).event(items)
+                yield await DeferredWait(terms, self.log).event(items)
 
     async def _transitions(
-        self, items: AsyncIterator[Snapshot | Failure], terms: Terms
+        self, items: AsyncIterator[Snapshot | PollFailure], terms: Terms
     ) -> AsyncGenerator[TriggerEvent, None]:
-        from airflow_provider_cm.triggers.watching import Watch
+        from airflow_provider_cm.triggers.asset_watch import Watch
 
         watch = Watch(terms.condition, terms.conn_id, getattr(self, "asset_state_store", None), terms.interval)
         async with aclosing(watch.transitions(items)) as looks:
@@ -292,8 +292,8 @@ class SourceTrigger(BaseEventTrigger):
 
 
 async def _with(
-    latest: Snapshot | None, items: AsyncIterator[Snapshot | Failure]
-) -> AsyncGenerator[Snapshot | Failure, None]:
+    latest: Snapshot | None, items: AsyncIterator[Snapshot | PollFailure]
+) -> AsyncGenerator[Snapshot | PollFailure, None]:
     if latest is not None:
         yield latest
     async for item in items:
@@ -305,5 +305,5 @@ def _moment(value: str | None, name: str) -> datetime | None:
 
     moment = parse_timestamp(value)
     if value is not None and moment is None:
-        raise ConfigurationError(f"{name}: {values.shown(value)} is not a moment in ISO 8601")
+        raise ConfigurationError(f"{name}: {arguments.shown(value)} is not a moment in ISO 8601")
     return moment

@@ -17,7 +17,7 @@ import yaml
 from airflow.models.connection import Connection
 from packaging.requirements import Requirement
 
-from airflow_provider_cm.hooks.settings import parse_connection
+from airflow_provider_cm.hooks.connection_settings import parse_connection
 from airflow_provider_cm.rollout import Manifest
 from tests.docs.blocks import BLOCKS, ROOT, Block, commands, of_kind
 from tests.features import has

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import json
 import pkgutil
@@ -12,17 +11,18 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import griffe
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
 import airflow_provider_cm
-from airflow_provider_cm import exceptions
-from airflow_provider_cm.api.auth import DEFAULT_SCOPE
+from airflow_provider_cm import api, exceptions, rollout
+from airflow_provider_cm.api.client_credentials import DEFAULT_SCOPE
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.api.retry import RetryPolicy
-from airflow_provider_cm.hooks.settings import EXTRAS
-from scripts import docs_site, docs_tables
+from airflow_provider_cm.hooks.connection_settings import EXTRAS
+from scripts import api_reference, docs_site, docs_tables
 from tests.docs.blocks import DOCS, PAGES, ROOT, of_kind
 
 if TYPE_CHECKING:
@@ -119,18 +119,16 @@ def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
         assert fetched == [], built
 
 
-def test_the_reference_names_what_there_is_and_all_that_a_dag_uses() -> None:
-    """MkDocs passes over members that are not there."""
-    documented = set()
-    for page in (DOCS / "reference").glob("*.md"):
-        for found in re.finditer(
-            r"^::: ([\w.]+)\n(?:    options:\n      members: \[(.*)\]\n)?", page.read_text(), re.MULTILINE
-        ):
-            tree = ast.parse((ROOT / f"{found[1].replace('.', '/')}.py").read_text())
-            defined = {item.name for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef)}
-            members = set(found[2].split(", ")) if found[2] else {name for name in defined if name[0] != "_"}
-            assert members <= defined, (page.name, found[1])
-            documented |= members
+def test_the_reference_is_as_the_code_has_it() -> None:
+    assert api_reference.main("--check") == 0, "run scripts/api_reference.py"
+
+
+def test_the_reference_has_all_that_a_dag_uses() -> None:
+    documented = {
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in re.findall(r"^## (\w+)$", page.read_text(), re.MULTILINE)
+    }
     used = {
         name
         for block in of_kind("dag")
@@ -139,6 +137,43 @@ def test_the_reference_names_what_there_is_and_all_that_a_dag_uses() -> None:
     named = {name.strip() for names in used for name in names.strip("()").split(",") if name.strip()}
     assert len(named) > 5
     assert named <= documented
+    assert set(api.__all__) | set(rollout.__all__) <= documented
+
+
+@pytest.mark.parametrize("base", ["", "base: str = 'b', "])
+def test_an_argument_is_documented_with_the_type_that_the_code_gives_it(base: str) -> None:
+    code = f"""
+from typing import TypedDict, Unpack
+
+class Options(TypedDict, total=False):
+    title: str | NotGiven
+
+class Base:
+    def __init__(self, *, {base}conn_id: str = "default") -> None: ...
+
+class Operator(Base):
+    \"\"\"Do it.
+
+    :param name: the ``name``.
+    :param title: a | b.
+    :param conn_id: see :class:`a.b.Connection`.
+    \"\"\"
+    def __init__(self, *, name: str, **kwargs: Unpack[Options]) -> None: ...
+"""
+    with griffe.temporary_visited_module(code) as module:
+        page = api_reference.render(api_reference.Page("Title", "", {"Operator": ("Operator",)}), {"Operator": module})
+    assert "| `name` | `str` | required | the `name`. |" in page
+    assert r"| `title` | `str` | not given | a \| b. |" in page
+    assert "| `conn_id` | `str` | `'default'` | see `Connection`. |" in page
+
+
+def test_a_documented_argument_that_the_code_does_not_take_is_an_error() -> None:
+    code = 'def f(a: int) -> None:\n    """Do it.\n\n    :param b: no.\n    """\n'
+    with (
+        griffe.temporary_visited_module(code) as module,
+        pytest.raises(ValueError, match="documents 'b', which the code does not take"),
+    ):
+        api_reference.render(api_reference.Page("Title", "", {"f": ("f",)}), {"f": module})
 
 
 def test_the_page_of_examples_has_every_example() -> None:

@@ -32,8 +32,8 @@ from airflow_provider_cm.api import (
     Source,
     SourcesApi,
 )
-from airflow_provider_cm.api.auth import forget_tokens
-from airflow_provider_cm.api.settle import DATE_TOLERANCE, LAG
+from airflow_provider_cm.api.client_credentials import forget_tokens
+from airflow_provider_cm.api.lost_responses import DATE_TOLERANCE, LAG
 from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from tests.faults.drawn import ANSWERS, SCRIPT, SETTINGS, STALLS, odd_settings
 from tests.faults.proxy import Step, Wire

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.auth import forget_tokens
+from airflow_provider_cm.api.client_credentials import forget_tokens
 from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
-from airflow_provider_cm.triggers.polling import Snapshot
+from airflow_provider_cm.triggers.poll_loop import Snapshot
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
 from tests.faults.proxy import Step, Wire
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from airflow_provider_cm.emulator.records import StoredSource as Held
-    from airflow_provider_cm.triggers.polling import Failure
+    from airflow_provider_cm.triggers.poll_loop import PollFailure
 
 NAMES = ["inbox", "Inbox", "survey"]
 CONNECTION = "faulty_waits"
@@ -44,7 +44,7 @@ class Recorded(SourceTrigger):
 
     asked: list[datetime]
 
-    async def _poll(self) -> AsyncGenerator[Snapshot | Failure, None]:
+    async def _poll(self) -> AsyncGenerator[Snapshot | PollFailure, None]:
         async for item in super()._poll():
             if isinstance(item, Snapshot):
                 self.asked.append(item.asked_at)

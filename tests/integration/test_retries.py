@@ -30,7 +30,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, task
 
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-from airflow_provider_cm.policies import CommsMiningRetryPolicy
+from airflow_provider_cm.retry_policy import CommsMiningRetryPolicy
 
 with DAG("raw_hook", schedule=None):
 
@@ -90,7 +90,7 @@ def seconds_between(start: str, end: str) -> float:
 
 
 def test_its_figures_are_those_of_the_code() -> None:
-    from airflow_provider_cm.policies import CommsMiningRetryPolicy
+    from airflow_provider_cm.retry_policy import CommsMiningRetryPolicy
 
     call, policy = RetryPolicy(), CommsMiningRetryPolicy()
     assert f"{call.max_attempts} attempts or {call.max_seconds} s" in PAGE

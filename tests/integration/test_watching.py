@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_cm.triggers import clients, condition, watching
-from airflow_provider_cm.triggers.reading import ListingReader
+from airflow_provider_cm.triggers import asset_watch, condition, poll_client
+from airflow_provider_cm.triggers.readers import ListingReader
 from airflow_provider_cm.triggers.sources import SourceTrigger
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def tenant(connect: Connect) -> TenantHandle:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, comms_mining_emulator: EmulatorServer) -> None:
     monkeypatch.setattr(Watcher, "emulator", comms_mining_emulator, raising=False)
-    monkeypatch.setattr(watching, "EVENT_IS_STORED_AFTER", 0.1)
+    monkeypatch.setattr(asset_watch, "EVENT_IS_STORED_AFTER", 0.1)
     monkeypatch.setattr(condition, "SECOND_LOOK_AFTER", 0.01)
 
 
@@ -197,7 +197,7 @@ def test_a_restart_goes_on_where_the_last_one_stopped(tenant: TenantHandle) -> N
 def test_an_event_is_repeated_if_the_triggerer_dies_before_its_cursor_is_stored(
     tenant: TenantHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "EVENT_IS_STORED_AFTER", 60.0)
+    monkeypatch.setattr(asset_watch, "EVENT_IS_STORED_AFTER", 60.0)
     store = Store()
 
     async def watch_twice() -> tuple[int, int]:
@@ -246,7 +246,7 @@ def test_watchers_of_two_tenants_have_a_cursor_each(connect: Connect) -> None:
 
 def test_a_watcher_follows_its_connection(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it finds first where the connection leads now is no transition; what changes there is."""
-    monkeypatch.setattr(clients, "REREAD_AFTER", 0.0)
+    monkeypatch.setattr(poll_client, "REREAD_AFTER", 0.0)
     connect()
     store = Store()
 

@@ -764,10 +764,12 @@ def test_an_interrupted_apply_begins_nothing_more(world: World, monkeypatch: pyt
     made = many(world, 200)
     world.server.configure(latency_ms=20)
     monkeypatch.setattr(applying, "PROGRESS_SECONDS", 0.1)
-    from airflow_provider_cm.rollout import crew
+    from airflow_provider_cm.rollout import worker_pool
 
-    run = crew.Crew.run
-    monkeypatch.setattr(crew.Crew, "run", lambda self, jobs, every, tell: run(self, jobs, every=every, tell=kill))
+    run = worker_pool.WorkerPool.run
+    monkeypatch.setattr(
+        worker_pool.WorkerPool, "run", lambda self, jobs, every, tell: run(self, jobs, every=every, tell=kill)
+    )
     with pytest.raises(Killed):
         apply(made, world.api, max_workers=2)
     assert not [thread for thread in threading.enumerate() if thread.name == "rollout"]

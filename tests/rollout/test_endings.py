@@ -11,8 +11,8 @@ import pytest
 from airflow_provider_cm.api import RetryPolicy, Source, SourcesApi
 from airflow_provider_cm.api.errors import RateLimitedError
 from airflow_provider_cm.rollout import Action, Change, Outcome, Plan, Report, apply, observe
-from airflow_provider_cm.rollout.crew import Crew, Gate, SharedBudget
-from airflow_provider_cm.rollout.judging import Ending, judge, verify
+from airflow_provider_cm.rollout.preconditions import Ending, judge, verify
+from airflow_provider_cm.rollout.worker_pool import Gate, SharedBudget, WorkerPool
 from tests.rollout.test_apply import added, delete_plan, many, message, results
 from tests.unit.rollout.support import POLICY, PROJECT, World, make_world, manifest, source
 
@@ -237,8 +237,8 @@ def test_an_exception_of_a_worker_is_raised_and_not_dropped() -> None:
     def fail() -> None:
         raise ZeroDivisionError("oh")
 
-    with pytest.raises(ZeroDivisionError, match="oh"), Crew(2, lambda: None) as crew:
-        crew.run([fail, lambda: None, lambda: None])
+    with pytest.raises(ZeroDivisionError, match="oh"), WorkerPool(2, lambda: None) as pool:
+        pool.run([fail, lambda: None, lambda: None])
 
 
 # Waits

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, quote_plus
 
 import trustme
 
-from airflow_provider_cm.api.auth import forget_tokens
+from airflow_provider_cm.api.client_credentials import forget_tokens
 from airflow_provider_cm.emulator.faults import KINDS
 from airflow_provider_cm.emulator.permissions import ROLES
 from tests.unit.api.server import STALL, Answer, Request, Server, Step, closed_port

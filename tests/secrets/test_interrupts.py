@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_cm.api.auth import forget_tokens
+from airflow_provider_cm.api.client_credentials import forget_tokens
 from airflow_provider_cm.api.redaction import _needles_of
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 from tests.secrets import situations

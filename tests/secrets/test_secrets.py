@@ -55,7 +55,7 @@ EVERYTHING = os.environ.get("SECRETS") == "all"
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the machine's settings out, and waits and endless answers short."""
-    from airflow_provider_cm.api import auth as auth_module
+    from airflow_provider_cm.api import client_credentials as auth_module
 
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
         monkeypatch.delenv(name, raising=False)

@@ -18,8 +18,9 @@ from airflow.cli.cli_parser import get_parser
 from airflow.providers.common.compat.sdk import AirflowException
 from cryptography.fernet import InvalidToken
 
-from airflow_provider_cm import cli_actions, cli_check
-from airflow_provider_cm.cli import get_comms_mining_cli_commands, variable
+from airflow_provider_cm.cli import actions as cli_actions
+from airflow_provider_cm.cli import check as cli_check
+from airflow_provider_cm.cli.commands import get_comms_mining_cli_commands, variable
 from airflow_provider_cm.rollout import Manifest, Plan
 from tests.features import needs
 from tests.unit.api.server import Answer, Server
@@ -99,12 +100,16 @@ def at_terminal(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
 
 def test_what_every_airflow_command_imports_is_nothing() -> None:
     code = (
-        "import sys; import airflow.cli.cli_config; before = set(sys.modules); import airflow_provider_cm.cli as c; "
+        "import sys; import airflow.cli.cli_config; before = set(sys.modules); "
+        "import airflow_provider_cm.cli.commands as c; "
         "c.get_comms_mining_cli_commands(); print('NEW', sorted(set(sys.modules) - before))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     (line,) = (line for line in ended.stdout.splitlines() if line.startswith("NEW "))
-    assert line.replace("'airflow_provider_cm', ", "") == "NEW ['airflow_provider_cm.cli']"
+    assert (
+        line.replace("'airflow_provider_cm', ", "")
+        == "NEW ['airflow_provider_cm.cli', 'airflow_provider_cm.cli.commands']"
+    )
 
 
 def test_airflow_finds_the_commands() -> None:

@@ -22,7 +22,7 @@ from airflow.triggers import base
 from airflow_provider_cm.api import TransportError
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 from airflow_provider_cm.sensors.sources import SourceSensor
-from airflow_provider_cm.triggers.events import error_to_json
+from airflow_provider_cm.triggers.error_events import error_to_json
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import AIRFLOW, FEATURES, has, table
 
@@ -112,7 +112,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "shared polling": shared_polling,
     "asset cursor": asset_cursor,
     "one timeout for all tries": one_timeout,
-    "retry policies": lambda: imports("airflow_provider_cm.policies"),
+    "retry policies": lambda: imports("airflow_provider_cm.retry_policy"),
     "test on a worker": lambda: imports("airflow.sdk.execution_time.connection_test_supervisor"),
 }
 

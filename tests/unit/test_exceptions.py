@@ -26,7 +26,7 @@ if sys.argv[1] == "pretend":
     sys.modules["airflow.sdk.definitions.retry_policy"] = None
     airflow.__version__ = "3.2.2"
 try:
-    import airflow_provider_cm.policies
+    import airflow_provider_cm.retry_policy
 except ImportError as error:
     print("TOLD", error)
 from airflow_provider_cm.operators import sources
@@ -38,6 +38,6 @@ def test_airflow_without_policies_is_told_which_version_it_needs() -> None:
     command = [sys.executable, "-c", BELOW, "pretend" if pretend else "as it is"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert (
-        "TOLD airflow_provider_cm.policies needs Airflow 3.3 or newer, where tasks have a `retry_policy`; this is "
+        "TOLD airflow_provider_cm.retry_policy needs Airflow 3.3 or newer, where tasks have a `retry_policy`; this is "
         f"Airflow {'3.2.2' if pretend else AIRFLOW}. Leave the policy out"
     ) in ended.stdout

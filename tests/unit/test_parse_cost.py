@@ -30,15 +30,15 @@ EXPENSIVE = (
     "pydantic",
     "fastapi",
     "uvicorn",
-    "airflow_provider_cm.api.auth",
+    "airflow_provider_cm.api.client_credentials",
     "airflow_provider_cm.api.models",
     "airflow_provider_cm.api.session",
     "airflow_provider_cm.api.sources",
     "airflow_provider_cm.api.transport",
     "airflow_provider_cm.hooks",
     "airflow_provider_cm.triggers.condition",
-    "airflow_provider_cm.triggers.polling",
-    "airflow_provider_cm.triggers.watching",
+    "airflow_provider_cm.triggers.poll_loop",
+    "airflow_provider_cm.triggers.asset_watch",
     "airflow_provider_cm.emulator",
 )
 

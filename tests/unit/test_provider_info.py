@@ -20,7 +20,7 @@ import airflow_provider_cm
 from airflow_provider_cm.assets import sanitize_uri
 from airflow_provider_cm.get_provider_info import get_provider_info
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-from airflow_provider_cm.hooks.settings import EXTRAS
+from airflow_provider_cm.hooks.connection_settings import EXTRAS
 from airflow_provider_cm.links import ProjectLink
 from tests.features import has, needs
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_cm.api import auth as auth_module
+from airflow_provider_cm.api import client_credentials as auth_module
 from tests.unit.api.server import Script, Server
 
 if TYPE_CHECKING:

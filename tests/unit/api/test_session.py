@@ -27,9 +27,9 @@ from airflow_provider_cm.api import (
     RateLimitedError,
     RequestRecord,
     RetryPolicy,
+    RetryWait,
     ServerError,
     TransportError,
-    Wait,
 )
 from tests.unit.api.server import RESET, STALL, Answer, Request, Step, error, html, ok
 from tests.unit.api.support import PROXY_PASSWORD, TOKEN, Clock, assert_no_secret, fails, session_to, source, sources_of
@@ -329,7 +329,7 @@ def test_the_observed_time_includes_the_waits(serve: Serve) -> None:
 
 def test_an_observer_is_told_of_each_request_and_each_wait(serve: Serve) -> None:
     seen: list[RequestRecord] = []
-    waits: list[Wait] = []
+    waits: list[RetryWait] = []
     server = serve(error(503, headers={"Retry-After": "7"}), error(429), html(200), ok())
     session = session_to(server, observer=seen.append, on_wait=waits.append)
     with fails(ProtocolError):

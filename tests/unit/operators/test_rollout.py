@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 
-from airflow_provider_cm.api.values import NOT_GIVEN
+from airflow_provider_cm.api.arguments import NOT_GIVEN
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.operators.rollout import (
     ApplySourcesOperator,

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from airflow_provider_cm.rollout import Manifest, ManifestError
-from airflow_provider_cm.rollout.document import MAX_BYTES
 from airflow_provider_cm.rollout.schema import FILE, manifest_schema, schema_text
+from airflow_provider_cm.rollout.yaml_reader import MAX_BYTES
 
 GOOD = """\
 project: ${project}

@@ -29,7 +29,7 @@ def test_it_imports_no_airflow() -> None:
     assert _run(code) == "['pydantic', 'yaml']"
 
 
-@pytest.mark.parametrize("name", ["", ".mistakes", ".actions", ".planning", ".report", ".rendering"])
+@pytest.mark.parametrize("name", ["", ".manifest_errors", ".plan_model", ".planning", ".report", ".rendering"])
 def test_what_reads_plans_and_reports_imports_nothing_costly(name: str) -> None:
     assert _run(f"import sys, airflow_provider_cm.rollout{name}; {LOADED}") == "[]"
 

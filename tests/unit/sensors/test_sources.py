@@ -39,14 +39,14 @@ from airflow_provider_cm.api import (
     TokenError,
     TransportError,
 )
-from airflow_provider_cm.api.values import NOT_GIVEN
+from airflow_provider_cm.api.arguments import NOT_GIVEN
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
 from airflow_provider_cm.rollout import ManifestError
 from airflow_provider_cm.sensors import sources as module
 from airflow_provider_cm.sensors.sources import SourceSensor
 from airflow_provider_cm.triggers import condition
-from airflow_provider_cm.triggers.events import error_to_json
+from airflow_provider_cm.triggers.error_events import error_to_json
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.features import needs
 from tests.unit.api.server import Server, error, html, ok

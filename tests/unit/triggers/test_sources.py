@@ -15,8 +15,8 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from asgiref.sync import async_to_sync
 
 from airflow_provider_cm.api import ConfigurationError
-from airflow_provider_cm.triggers import clients, condition
-from airflow_provider_cm.triggers.reading import ListingReader
+from airflow_provider_cm.triggers import condition, poll_client
+from airflow_provider_cm.triggers.readers import ListingReader
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.unit.api.server import Answer, Request, Server, Step, closed_port, error, html, ok
 
@@ -409,7 +409,7 @@ def test_a_wait_never_ends_with_another_tenants_source(
     connect: Connect, comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     """The connection was moved from dev to prod: what is there is not what was waited for."""
-    monkeypatch.setattr(clients, "REREAD_AFTER", 0.0)
+    monkeypatch.setattr(poll_client, "REREAD_AFTER", 0.0)
     connect()
     dev = f"{comms_mining_emulator.url}/acme/dev/reinfer_"
 
@@ -432,7 +432,7 @@ def test_a_wait_that_began_elsewhere_sends_nothing(connect: Connect, sent: Sent)
 
 
 def test_a_connection_is_read_again_at_least_every_few_minutes() -> None:
-    assert clients.REREAD_AFTER <= 300
+    assert poll_client.REREAD_AFTER <= 300
 
 
 # What a listing does not tell

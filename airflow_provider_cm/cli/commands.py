@@ -1,0 +1,251 @@
+"""The commands that this provider adds to Airflow's command line, from Airflow 3.2 on: ``airflow comms-mining ...``.
+
+Every ``airflow`` command imports this module, whatever it is for, so it imports nothing; what the commands do is in
+:mod:`airflow_provider_cm.cli.actions`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
+
+_ACTIONS = "airflow_provider_cm.cli.actions"
+
+_GROUP = """\
+Look at the sources of UiPath Communications Mining, and make them match a manifest that is kept in a file.
+
+Start with `check`, which says step by step whether a connection works. Then `export` writes the manifest of a project
+as it is; edit it, look with `validate` for mistakes, see with `plan` what would change, and let `apply` do it. All but
+`apply` only read."""
+_GROUP_EXAMPLE = """\
+Example:
+  airflow comms-mining check --conn-id comms_mining_default
+  airflow comms-mining export --project acme-dev --out sources.yaml
+  airflow comms-mining validate --manifest sources.yaml
+  airflow comms-mining plan --manifest sources.yaml
+  airflow comms-mining apply --manifest sources.yaml"""
+
+_CHECK = """\
+Say step by step what works: the connection and its settings, the identity server (for an external application), the
+endpoint, the token, and what is visible with it. It only reads, and asks once: what fails is not tried again.
+
+Each line begins with `ok`, `FAIL`, or `?` for what cannot be known. No secret is shown.
+
+Exit code: 0 if nothing failed, 1 otherwise."""
+_CHECK_EXAMPLE = """\
+Example:
+  airflow comms-mining check --conn-id comms_mining_prod"""
+
+_LIST = """\
+List the sources that are visible with a connection, as a table or as JSON.
+
+Exit code: 0, or 1 for an error."""
+_LIST_EXAMPLE = """\
+Example:
+  airflow comms-mining list --project acme-dev
+  airflow comms-mining list --conn-id comms_mining_prod --json | jq -r '.[].name'"""
+
+_PLAN = """\
+Compare a manifest with a project, and show what would make the project match. It only reads.
+
+Exit code: 0, with and without changes, or 1 for an error. With --detailed-exitcode, 2 if the project is not as the
+manifest wants it, so that changes are pending or blocked. Options that cannot be understood end with 2, too, as they do
+everywhere in Airflow: they leave no plan on stdout, and no file for --out."""
+_PLAN_EXAMPLE = """\
+Example:
+  airflow comms-mining plan --conn-id comms_mining_prod --manifest sources.yaml --var project=acme-prod --out plan.json
+  airflow comms-mining plan --manifest sources.yaml --prune --max-deletes 2 --markdown
+  airflow comms-mining plan --manifest sources.yaml --detailed-exitcode"""
+
+_VALIDATE = """\
+Look for mistakes in a manifest, all of them at once, each with file, line, source and field. It needs no connection and
+asks nobody, so it does not see whether the project looks like that.
+
+With --prune, also whether the manifest may be pruned as asked for.
+
+Exit code: 0 for no mistake, 1 otherwise."""
+_VALIDATE_EXAMPLE = """\
+Example:
+  airflow comms-mining validate --manifest sources.yaml --var project=acme-prod
+  airflow comms-mining validate --manifest sources.yaml --var project=acme-prod --prune --max-deletes 2"""
+
+_APPLY = """\
+Carry out a plan: creates, then updates, then deletes. What is shown is what is done: a source that has moved since is
+left alone, and named. Running it again finishes what was left.
+
+Either --plan, a file that `plan --out` wrote, or --manifest with the options of `plan`. The plan is shown, and has to
+be confirmed at the terminal; without a terminal, --yes is required.
+
+Exit code: 0 if all is as the plan wants it, 1 otherwise, with a line for each source in the report; 2 for options
+that cannot be understood."""
+_APPLY_EXAMPLE = """\
+Example:
+  airflow comms-mining apply --conn-id comms_mining_prod --plan plan.json
+  airflow comms-mining apply --conn-id comms_mining_prod --plan plan.json --digest sha256:0c5e... --yes --json"""
+
+_EXPORT = """\
+Write the manifest of a project as it is: planning it again finds nothing to do. It only reads.
+
+Exit code: 0, or 1 for an error."""
+_EXPORT_EXAMPLE = """\
+Example:
+  airflow comms-mining export --project acme-dev --var project=acme-dev --out sources.yaml"""
+
+
+def get_comms_mining_cli_commands() -> list[CLICommand]:
+    """Give the commands, as Airflow asks for them by the key ``cli`` of the provider's information."""
+    from airflow.cli.cli_config import GroupCommand
+
+    return [
+        GroupCommand(
+            name="comms-mining",
+            help="UiPath Communications Mining: check a connection, plan and apply sources",
+            description=_GROUP,
+            epilog=_GROUP_EXAMPLE,
+            subcommands=(
+                _command("check", "Say step by step whether a connection works", _CHECK, _CHECK_EXAMPLE, ()),
+                _command("list", "List sources", _LIST, _LIST_EXAMPLE, _list()),
+                _command(
+                    "validate",
+                    "Look for mistakes in a manifest",
+                    _VALIDATE,
+                    _VALIDATE_EXAMPLE,
+                    _planning(required=True)[:-1],
+                    connection=False,
+                ),
+                _command("plan", "Show what would make a project match its manifest", _PLAN, _PLAN_EXAMPLE, _plan()),
+                _command("apply", "Carry out a plan", _APPLY, _APPLY_EXAMPLE, _apply()),
+                _command("export", "Write the manifest of a project", _EXPORT, _EXPORT_EXAMPLE, _export()),
+            ),
+        )
+    ]
+
+
+def variable(text: str) -> tuple[str, str | bool]:
+    """Read ``NAME=VALUE``, or ``NAME:=true`` and ``NAME:=false`` for a field that is true or false.
+
+    :param text: what was typed.
+    :raises argparse.ArgumentTypeError: for anything else.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.removesuffix(":"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    if not name.endswith(":"):
+        return name, value
+    if value not in {"true", "false"}:
+        raise argparse.ArgumentTypeError(f"{text!r}: after := there is only true or false; use = for a text")
+    return name.removesuffix(":"), value == "true"
+
+
+def _command(
+    name: str, short: str, description: str, example: str, args: tuple[Arg, ...], *, connection: bool = True
+) -> ActionCommand:
+    from airflow.cli.cli_config import ActionCommand, Arg, lazy_load_command
+
+    conn_id = Arg(
+        ("--conn-id",),
+        default="comms_mining_default",
+        help="The Airflow connection, from the environment, a secrets backend or the metadata database "
+        "(default: comms_mining_default)",
+    )
+    verbose = Arg(("-v", "--verbose"), action="store_true", help="Show the log on stderr, with a line for each request")
+    common = (conn_id, verbose) if connection else (verbose,)
+    function = lazy_load_command(f"{_ACTIONS}.{name}")
+    return ActionCommand(name, short, function, (*common, *args), description=description, epilog=example)
+
+
+def _list() -> tuple[Arg, ...]:
+    from airflow.cli.cli_config import Arg
+
+    return (
+        Arg(("--project",), help="Only this project's sources"),
+        Arg(("--json",), action="store_true", help="Write the API's own JSON objects instead of a table"),
+    )
+
+
+def _planning(required: bool) -> tuple[Arg, ...]:
+    from airflow.cli.cli_config import Arg, positive_int
+
+    return (
+        Arg(("--manifest",), metavar="FILE", required=required, help="The manifest, YAML or JSON"),
+        Arg(
+            ("--var",),
+            metavar="NAME=VALUE",
+            type=variable,
+            action="append",
+            default=[],
+            help="Fills ${NAME} in the manifest; NAME:=true for a field that is true or false. Can be repeated",
+        ),
+        Arg(
+            ("--prune",),
+            action="store_true",
+            help="Delete what the manifest owns by pattern and does not name; needs --max-deletes",
+        ),
+        Arg(
+            ("--max-deletes",),
+            metavar="N",
+            type=positive_int(allow_zero=True),
+            help="How many sources may be deleted; with one more, none is",
+        ),
+        Arg(
+            ("--allow-risky",),
+            action="store_true",
+            help="Let through what shows data or costs: dropping a sensitive property, attaching or changing a bucket",
+        ),
+    )
+
+
+def _plan() -> tuple[Arg, ...]:
+    from airflow.cli.cli_config import Arg
+
+    return (
+        *_planning(required=True),
+        Arg(("--json",), action="store_true", help="Write the plan as JSON, and nothing else, to stdout"),
+        Arg(("--markdown",), action="store_true", help="Write the plan as Markdown, for a review"),
+        Arg(("--out",), metavar="FILE", help="Write the plan to this file as well, as JSON, for `apply --plan`"),
+        Arg(("--detailed-exitcode",), action="store_true", help="End with 2 if changes are pending or blocked"),
+    )
+
+
+def _apply() -> tuple[Arg, ...]:
+    from airflow.cli.cli_config import Arg, positive_int
+
+    return (
+        Arg(("--plan",), metavar="FILE", help="The plan, as `plan --out` wrote it"),
+        *_planning(required=False),
+        Arg(("--digest",), metavar="SHA", help="Refuse any plan but the one with this digest, which was approved"),
+        Arg(
+            ("--max-workers",),
+            metavar="N",
+            type=positive_int(allow_zero=False),
+            default=8,
+            help="How many requests at once (default: 8)",
+        ),
+        Arg(
+            ("--delete-nonempty",),
+            action="store_true",
+            help="Delete also what holds messages or has a bucket, or of which neither can be read",
+        ),
+        Arg(("-y", "--yes"), action="store_true", help="Do not ask"),
+        Arg(("--json",), action="store_true", help="Write the report as JSON, and nothing else, to stdout"),
+    )
+
+
+def _export() -> tuple[Arg, ...]:
+    from airflow.cli.cli_config import Arg
+
+    return (
+        Arg(("--project",), required=True, help="The project"),
+        Arg(
+            ("--var",),
+            metavar="NAME=VALUE",
+            type=variable,
+            action="append",
+            default=[],
+            help="Write ${NAME} where VALUE is the project's name or a bucket's id. Can be repeated",
+        ),
+        Arg(("--out",), metavar="FILE", help="Write the manifest to this file instead of stdout"),
+    )

@@ -1,0 +1,146 @@
+"""One wait in the triggerer: from the items of a poll loop to the one event that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+
+from airflow_provider_cm.api.errors import CommsMiningError
+from airflow_provider_cm.exceptions import CommsMiningRetryable, airflow_error
+from airflow_provider_cm.triggers.error_events import error_to_json, storable
+from airflow_provider_cm.triggers.failure_budget import still_failing, timed_out
+from airflow_provider_cm.triggers.poll_loop import PollFailure, Snapshot, moved
+from airflow_provider_cm.triggers.second_look import SecondLook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_cm.triggers.condition import Condition, Look
+    from airflow_provider_cm.triggers.failure_budget import FailureBudget
+
+
+class Terms(NamedTuple):
+    """A trigger's arguments, judged.
+
+    :param conn_id: the connection.
+    :param condition: what is waited for.
+    :param interval: seconds between two polls.
+    :param endpoint: where the connection has to lead; ``None`` for where it leads at the first poll.
+    :param deadline: when the sensor's ``timeout`` is over.
+    :param execution_deadline: when the task's ``execution_timeout`` is over.
+    :param looked_at: when the sensor had looked itself.
+    :param patience: which failures of polls are tolerated, and for how long.
+    :param end_from_trigger: whether the trigger's event ends the task.
+    """
+
+    conn_id: str
+    condition: Condition
+    interval: float
+    endpoint: str | None
+    deadline: datetime | None
+    execution_deadline: datetime | None
+    looked_at: datetime | None
+    patience: FailureBudget
+    end_from_trigger: bool
+
+
+class DeferredWait:
+    """See the module.
+
+    :param terms: what is waited for, and how long.
+    :param log: the task's logger, whose class differs between versions of Airflow.
+    """
+
+    _next_turn: ClassVar[float] = 0.0
+
+    def __init__(self, terms: Terms, log: Any) -> None:
+        self._terms = terms
+        self._log = log
+        self._judge = SecondLook(terms.condition, terms.conn_id)
+        self._endpoint = terms.endpoint
+        self._began = datetime.now(UTC)
+        self._last = "no poll has ended"
+
+    async def event(self, items: AsyncIterator[Snapshot | PollFailure]) -> TriggerEvent:
+        """Wait.
+
+        :param items: from a poll loop.
+        :return: the event that ends the wait.
+        """
+        terms = self._terms
+        ends = [(terms.deadline, "timeout"), (terms.execution_deadline, "execution_timeout")]
+        end, over = min(((end, over) for end, over in ends if end is not None), default=(None, ""))
+        try:
+            async with asyncio.timeout(None if end is None else (end - datetime.now(UTC)).total_seconds()):
+                return await self._first_event(items)
+        except TimeoutError:
+            return TriggerEvent(
+                {"status": "timeout", "over": over, "message": timed_out(over, terms.condition, self._last)}
+            )
+
+    async def _first_event(self, items: AsyncIterator[Snapshot | PollFailure]) -> TriggerEvent:
+        patience = self._terms.patience
+        async for item in items:
+            look = await self._look(item)
+            if look is None:
+                continue
+            if isinstance(look, CommsMiningError):
+                await self._take_turn()
+                if not patience.tolerates(look):
+                    return failed(look)
+                self._last = still_failing(look)
+                self._log.warning("Poll %d in a row failed: %s", patience.failures, look)
+                continue
+            patience.forget()
+            if look.summary != self._last:
+                await self._take_turn()
+                self._log.info("Looked at %s: %s", self._terms.condition.address, look.summary)
+                self._last = look.summary
+            if look.met:
+                return self._succeeded(look)
+        raise AssertionError("a poll loop has no end")
+
+    async def _look(self, item: Snapshot | PollFailure) -> Look | CommsMiningError | None:
+        # An error is not raised: all waits of a poll share it, and each raise would add its frames to it.
+        if isinstance(item, PollFailure):
+            return item.error
+        looked_at = self._terms.looked_at
+        # What was asked after this wait began is newer than the look of the worker that deferred, whatever its clock.
+        if looked_at is not None and item.asked_at < self._began and item.asked_at < looked_at:
+            return None
+        if self._endpoint is None:
+            self._endpoint = item.endpoint
+        if item.endpoint != self._endpoint:
+            return moved(self._terms.conn_id, self._endpoint, item.endpoint)
+        try:
+            return await self._judge(item, known=(None,))
+        except CommsMiningError as error:
+            return error
+
+    @classmethod
+    async def _take_turn(cls) -> None:
+        """Wait for a moment when no other wait logs or ends: a thousand at once would block the event loop."""
+        now = asyncio.get_running_loop().time()
+        turn = max(now, cls._next_turn)
+        cls._next_turn = turn + 0.002
+        await asyncio.sleep(turn - now)
+
+    def _succeeded(self, look: Look) -> TriggerEvent:
+        if self._terms.end_from_trigger:
+            return TaskSuccessEvent(xcoms={"return_value": look.facts} if look.facts is not None else None)
+        return TriggerEvent({"status": "success", "source": look.facts, "endpoint": self._endpoint})
+
+
+def failed(error: CommsMiningError) -> TriggerEvent:
+    """Give the event of a wait that an error ends.
+
+    :param error: the error.
+    """
+    retryable = isinstance(airflow_error(error), CommsMiningRetryable)
+    described = error_to_json(error)
+    return TriggerEvent(
+        {"status": "error", "message": storable(str(error)), "retryable": retryable, "error": described}
+    )
