@@ -10,6 +10,8 @@ from airflow_provider_cm.emulator.serializers import timestamp
 from airflow_provider_cm.emulator.stream_store import continuation_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow_provider_cm.emulator.dataset_messages import DatasetMessage, DatasetMessages
     from airflow_provider_cm.emulator.dataset_records import StoredDataset, StoredStream
     from airflow_provider_cm.emulator.settings import EmulatorSettings
@@ -114,12 +116,24 @@ def fetched_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMe
     return shown
 
 
+def predicted_json(each: DatasetMessage, request: Json, messages: DatasetMessages) -> Json:
+    """Write what is predicted for a message: the labels above the thresholds of the request, if it has any."""
+    labels = messages.predictions.labels(each.uid, each.message)
+    if "labels" in request:
+        thresholds = _thresholds_of_labels(request["labels"])
+        labels = [label for label in labels if label["probability"] >= thresholds.get(label["name"], 2)]
+    shown = messages.predictions.to_json(labels)
+    if "threshold" in request:
+        shown = [{**label, "auto_thresholds": _thresholds_below(label["probability"])} for label in shown]
+    return {"uid": each.uid, "labels": shown}
+
+
 def _stream_prediction(each: DatasetMessage, model: Json, messages: DatasetMessages) -> Json:
     thresholds = _stream_thresholds(model)
     labels = []
     for label in messages.predictions.labels(each.uid, each.message):
         value = label["probability"]
-        cleared = [name for name, least in _THRESHOLDS if value >= least]
+        cleared = _thresholds_below(value)
         own = ["stream"] if label["name"] in thresholds and value >= thresholds[label["name"]] else []
         labels.append(
             {
@@ -132,8 +146,16 @@ def _stream_prediction(each: DatasetMessage, model: Json, messages: DatasetMessa
     return {"taxonomies": [{"name": DEFAULT_GROUP, "labels": labels, "general_fields": []}], "scores": []}
 
 
+def _thresholds_below(probability: float) -> list[str]:
+    return [name for name, least in _THRESHOLDS if probability >= least]
+
+
 def _stream_thresholds(model: Json) -> dict[str, float]:
-    return {" > ".join(each["name"]): each.get("threshold", 0.0) for each in model.get("label_thresholds", ())}
+    return _thresholds_of_labels(model.get("label_thresholds", ()))
+
+
+def _thresholds_of_labels(labels: Iterable[Json]) -> dict[str, float]:
+    return {" > ".join(each["name"]): each.get("threshold", 0.0) for each in labels}
 
 
 def _moon_form_json(form: Json, parts: list[Json]) -> Json:

@@ -110,7 +110,7 @@ class AdminCall:
         return value
 
 
-def _route(method: str, path: str) -> Callable[[Callable[[AdminCall], Response]], Callable[[AdminCall], Response]]:
+def _route(methods: str, path: str) -> Callable[[Callable[[AdminCall], Response]], Callable[[AdminCall], Response]]:
     def register(handler: Callable[[AdminCall], Response]) -> Callable[[AdminCall], Response]:
         async def endpoint(request: Request) -> Response:
             state: State = request.scope["emulator.state"]
@@ -119,8 +119,8 @@ def _route(method: str, path: str) -> Callable[[Callable[[AdminCall], Response]]
             with state.lock:
                 return handler(AdminCall(request, state, data))
 
-        route = Route(ADMIN_PATH + path, endpoint, methods=[method])
-        route.methods = {method}
+        route = Route(ADMIN_PATH + path, endpoint)
+        route.methods = set(methods.split())
         _routes.append(route)
         return handler
 
@@ -207,7 +207,8 @@ def get_settings(call: AdminCall) -> Response:
     return ok(settings=_settings(call.state))
 
 
-@_route("PATCH", "/settings")
+# "curl -d" sends POST.
+@_route("PATCH POST", "/settings")
 def change_settings(call: AdminCall) -> Response:
     """Change some settings, from the next request on."""
     changes = call.json_object('{"duplicate_put": "upsert"}')
@@ -218,7 +219,7 @@ def change_settings(call: AdminCall) -> Response:
     return ok(settings=_settings(call.state))
 
 
-@_route("PUT", "/message-count")
+@_route("PUT POST", "/message-count")
 def set_message_count(call: AdminCall) -> Response:
     """Say how many messages a source holds."""
     body = call.body(MessageCount, '{"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}')

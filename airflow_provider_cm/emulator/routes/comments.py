@@ -100,11 +100,25 @@ def sync_raw_emails(call: OperationCall) -> Response:
             if call.settings.bad_message == "refuse":
                 raise RefusedRequestError(error.status, f"{error.message} (in documents[{index}])") from None
     ids = [comment["id"] for comment in comments]
+    if "override_user_properties" in call.body:
+        _keep_user_properties(comments, target, set(call.body["override_user_properties"]))
     answer = target.sync(comments).to_json()
     if call.body.get("include_comments"):
         stored = target.store.get(target.tenant, target.source, ids)
         answer["comments"] = message_jsons([stored[each] for each in ids if each in stored], target, markup=True)
     return ok(**answer)
+
+
+def _keep_user_properties(comments: list[Json], target: Target, overridden: set[str]) -> None:
+    """Have messages that are there keep their user properties but those that are to be overridden."""
+    there = target.store.get(target.tenant, target.source, [comment["id"] for comment in comments])
+    for comment in comments:
+        if (old := there.get(comment["id"])) is not None:
+            sent = comment.get("user_properties", {})
+            kept = {
+                name: each for name, each in old.fields.get("user_properties", {}).items() if name not in overridden
+            }
+            comment["user_properties"] = kept | {name: each for name, each in sent.items() if name in overridden}
 
 
 def _comment(document: Json, settings: EmulatorSettings) -> Json:

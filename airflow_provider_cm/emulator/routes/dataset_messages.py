@@ -1,4 +1,4 @@
-"""The messages of a dataset: export, query, count, annotate."""
+"""The messages of a dataset: export, query, annotate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from airflow_provider_cm.emulator.dataset_json import annotated_json, exported_j
 from airflow_provider_cm.emulator.dataset_messages import read_token, token
 from airflow_provider_cm.emulator.dataset_records import Annotation
 from airflow_provider_cm.emulator.errors import RefusedRequestError
-from airflow_provider_cm.emulator.message_times import moment_of, read_time
+from airflow_provider_cm.emulator.message_times import read_time
 from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.routes.datasets import messages_of
-from airflow_provider_cm.emulator.serializers import timestamp
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -103,59 +102,6 @@ def _rank(each: DatasetMessage, order: Json, messages: DatasetMessages) -> Any:
         return hashlib.sha256(f"{order['seed']} {each.uid}".encode()).digest()
     found = messages.predictions.labels(each.uid, each.message)
     return -max((label["probability"] for label in found if label["name"] == order["label"]), default=0.0)
-
-
-@operation("getDatasetStatistics")
-def statistics(call: OperationCall) -> Response:
-    """Count the messages of a dataset that a filter lets through, and their labels if the request names any."""
-    messages, body = messages_of(call), call.body
-    rules, attributes = body.get("comment_filter", {}), body.get("attribute_filters", ())
-    wanted = _labels_to_count(body, messages)
-    counts = {name: {"positive": 0.0, "negative": 0.0} for name in wanted}
-    everything = not wanted and not attributes and not any(rules.get(name) for name in rules)
-    if everything:
-        count = messages.count()
-        edges = [
-            each.message.timestamp
-            for descending in (False, True)
-            for each in islice(messages.walk("timestamp", descending=descending), 1)
-        ]
-    else:
-        passes = messages.filter(rules, attributes)
-        count, edges = 0, []
-        for each in filter(passes, messages.walk("timestamp")):
-            count += 1
-            edges = [*edges[:1], each.message.timestamp]
-            for name in messages.labels(each) if counts else ():
-                if name in counts:
-                    counts[name]["positive"] += 1
-    shown = [timestamp(moment_of(edge), call.settings) for edge in edges]
-    return ok(
-        statistics={
-            "thread_mode": bool(body.get("thread_mode", False)),
-            "by_labels": wanted,
-            "by_label_properties": list(body.get("by_label_properties", ())),
-            "num_comments": float(count),
-            "min_timestamp": shown[0] if shown else None,
-            "max_timestamp": shown[-1] if shown else None,
-            "label_counts": counts,
-            "string_user_property_counts": [],
-            "email_property_counts": {},
-            "thread_histogram_counts": {},
-            "timezone": body.get("timezone", "UTC"),
-        }
-    )
-
-
-def _labels_to_count(body: Json, messages: DatasetMessages) -> list[str]:
-    by_labels = body.get("by_labels", {})
-    if "include" in by_labels:
-        return list(by_labels["include"]["include_labels"])
-    if "top" in by_labels:
-        top = by_labels["top"]
-        names = [name for name in messages.predictions.names if name not in top["exclude_labels"]]
-        return names[: max(int(top["num_top_labels"]), 0)]
-    return []
 
 
 @operation("getLabellings")

@@ -195,6 +195,7 @@ def test_a_body_as_curl_sends_it_is_json(admin: Caller) -> None:
     for method, path, body in (
         ("POST", "/faults", '{"kind": "503"}'),
         ("PATCH", "/settings", '{"duplicate_put": "upsert"}'),
+        ("POST", "/settings", '{"duplicate_put": 400}'),
         ("POST", "/projects", '{"tenant": "/", "name": "mine"}'),
         ("POST", "/tokens", '{"tenant": "/", "name": "own", "role": "viewer", "token": "own-value"}'),
     ):
