@@ -3,10 +3,10 @@ A server that behaves like the UiPath Communications Mining API, for tests and d
 
 The vendor offers no sandbox, so this is where a DAG can be tried without a real tenant. It is unofficial and
 was written from the vendor's public pages, its public client and the public contract of its backend; whatever
-those leave open is a documented guess in :class:`~airflow_provider_cm.emulator.settings.Settings`.
+those leave open is a documented guess in :class:`~airflow_provider_cm.emulator.settings.EmulatorSettings`.
 
 Importing this package costs nothing: Starlette and uvicorn are loaded when :class:`EmulatorServer` or
-:class:`Settings` is first asked for, and they come with ``pip install 'airflow-provider-cm[emulator]'``.
+:class:`EmulatorSettings` is first asked for, and they come with ``pip install 'airflow-provider-cm[emulator]'``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.server import EmulatorServer
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
     from airflow_provider_cm.emulator.tenant_handle import TenantHandle
 
-__all__ = ["EmulatorServer", "Settings", "TenantHandle"]
+__all__ = ["EmulatorServer", "EmulatorSettings", "TenantHandle"]
 
 _HOMES = {
     "EmulatorServer": "airflow_provider_cm.emulator.server",
-    "Settings": "airflow_provider_cm.emulator.settings",
+    "EmulatorSettings": "airflow_provider_cm.emulator.settings",
     "TenantHandle": "airflow_provider_cm.emulator.tenant_handle",
 }
 

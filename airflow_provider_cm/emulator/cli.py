@@ -14,7 +14,7 @@ from airflow_provider_cm.emulator.faults import ANY_STATUS, KINDS, Fault
 from airflow_provider_cm.emulator.request_log import RequestLog
 from airflow_provider_cm.emulator.seed import Seed
 from airflow_provider_cm.emulator.server import LOOPBACK, EmulatorServer
-from airflow_provider_cm.emulator.settings import Settings, describe
+from airflow_provider_cm.emulator.settings import EmulatorSettings, describe
 from airflow_provider_cm.emulator.state import fill_default
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _named(name: str, value: str) -> str:
 def _server(options: argparse.Namespace) -> EmulatorServer:
     if options.host != LOOPBACK and not options.allow_remote:
         raise ValueError(f"--host {options.host} lets others in, and needs --allow-remote")
-    settings = Settings().changed(**_settings(options))
+    settings = EmulatorSettings().changed(**_settings(options))
     fill = Seed.load(options.seed, settings).fill if options.seed else fill_default
     faults = [Fault.parse(text) for text in options.fault]
     server = EmulatorServer(options.port, settings, host=options.host, fill=fill, state_file=options.state)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.emulator.schema_validation import FORBIDDEN, Schema, SchemaValidator, portable
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -70,7 +70,7 @@ class Contract:
     :param settings: what relaxes it, or changes its limits.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EmulatorSettings) -> None:
         self._settings = settings
         self._document = _with_limits(deepcopy(_vendor_document()), settings)
         # What its schemas refer to.
@@ -190,14 +190,14 @@ class Contract:
                         }
 
 
-def contract_for(settings: Settings) -> Contract:
+def contract_for(settings: EmulatorSettings) -> Contract:
     """Give the contract as the settings have it."""
     return _contract(tuple(getattr(settings, name) for name in _RELEVANT))
 
 
 @lru_cache(maxsize=64)
 def _contract(values: tuple[object, ...]) -> Contract:
-    return Contract(Settings.model_validate(dict(zip(_RELEVANT, values, strict=True))))
+    return Contract(EmulatorSettings.model_validate(dict(zip(_RELEVANT, values, strict=True))))
 
 
 @lru_cache(maxsize=1)
@@ -233,7 +233,7 @@ def _operations_of(document: Schema) -> Iterator[Schema]:
                 yield item[method]
 
 
-def _with_limits(document: Schema, settings: Settings) -> Schema:
+def _with_limits(document: Schema, settings: EmulatorSettings) -> Schema:
     schemas = document["components"]["schemas"]
     request, response = schemas["SourceUpdate"]["properties"], schemas["Source"]["properties"]
     for field, keyword, limit in (

@@ -8,11 +8,11 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.emulator.contract import contract_for
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.records import new_id
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -50,7 +50,7 @@ _COPIED = (
 )
 
 
-def dataset_fields(body: Json, before: Json | None, title: str, settings: Settings) -> Json:
+def dataset_fields(body: Json, before: Json | None, title: str, settings: EmulatorSettings) -> Json:
     """
     Give the fields of a dataset as responses show them.
 
@@ -90,13 +90,13 @@ def with_labels(fields: Json, names: list[str]) -> Json:
     return {**fields, "label_groups": groups, "label_defs": [*fields["label_defs"], *added]}
 
 
-def _shown(fields: Json, settings: Settings) -> Json:
+def _shown(fields: Json, settings: EmulatorSettings) -> Json:
     parts = contract_for(settings).components["schemas"]["Dataset"]["properties"]
     for name, kind in _DEFINITIONS:
         for index, each in enumerate(fields[name]):
             mistake = contract_for(settings).component(kind).error(each, f"{name}[{index}]")
             if mistake is not None:
-                raise ApiError(422, mistake)
+                raise RefusedRequestError(422, mistake)
     return {name: value for name, value in fields.items() if name in parts}
 
 
@@ -120,7 +120,7 @@ def _label_groups(body: Json) -> list[Json]:
     names = [each["name"] for group in groups for each in group["label_defs"]]
     for kind, values in (("label", names), ("label group", [group["name"] for group in groups])):
         if repeated := next((name for name in values if values.count(name) > 1), None):
-            raise ApiError(422, f"The {kind} '{repeated}' appears more than once")
+            raise RefusedRequestError(422, f"The {kind} '{repeated}' appears more than once")
     return groups
 
 

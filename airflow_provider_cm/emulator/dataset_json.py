@@ -10,9 +10,11 @@ from airflow_provider_cm.emulator.serializers import timestamp
 from airflow_provider_cm.emulator.stream_store import continuation_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow_provider_cm.emulator.dataset_messages import DatasetMessage, DatasetMessages
-    from airflow_provider_cm.emulator.dataset_records import Dataset, Stream
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.dataset_records import StoredDataset, StoredStream
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -20,7 +22,7 @@ Json = dict[str, Any]
 _THRESHOLDS = (("high_precision", 0.8), ("balanced", 0.6), ("high_recall", 0.4))
 
 
-def dataset_json(dataset: Dataset, settings: Settings) -> Json:
+def dataset_json(dataset: StoredDataset, settings: EmulatorSettings) -> Json:
     """Write a dataset."""
     return {
         "id": dataset.id,
@@ -33,7 +35,7 @@ def dataset_json(dataset: Dataset, settings: Settings) -> Json:
     }
 
 
-def stream_json(stream: Stream, dataset: Dataset, settings: Settings) -> Json:
+def stream_json(stream: StoredStream, dataset: StoredDataset, settings: EmulatorSettings) -> Json:
     """Write a stream."""
     shown: Json = {
         "id": stream.id,
@@ -85,7 +87,7 @@ def annotated_json(each: DatasetMessage, messages: DatasetMessages, *, predictio
     return shown
 
 
-def stream_result_json(each: DatasetMessage, stream: Stream, messages: DatasetMessages) -> Json:
+def stream_result_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write a message as the results of a stream show it; without a model it has no prediction."""
     return {
         "comment": messages.comment_json(each),
@@ -94,7 +96,7 @@ def stream_result_json(each: DatasetMessage, stream: Stream, messages: DatasetMe
     }
 
 
-def stream_model_json(stream: Stream, messages: DatasetMessages) -> Json:
+def stream_model_json(stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write what the model of a stream knows, if it has one."""
     if stream.model is None:
         return {}
@@ -103,7 +105,7 @@ def stream_model_json(stream: Stream, messages: DatasetMessages) -> Json:
     return {"model": {"definition": {"taxonomies": [taxonomy]}}}
 
 
-def fetched_json(each: DatasetMessage, stream: Stream, messages: DatasetMessages) -> Json:
+def fetched_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write a message as the older fetch shows it."""
     shown: Json = {"comment": messages.comment_json(each), "sequence_id": continuation_of(stream, each.position)}
     if stream.model is not None:
@@ -114,12 +116,24 @@ def fetched_json(each: DatasetMessage, stream: Stream, messages: DatasetMessages
     return shown
 
 
+def predicted_json(each: DatasetMessage, request: Json, messages: DatasetMessages) -> Json:
+    """Write what is predicted for a message: the labels above the thresholds of the request, if it has any."""
+    labels = messages.predictions.labels(each.uid, each.message)
+    if "labels" in request:
+        thresholds = _thresholds_of_labels(request["labels"])
+        labels = [label for label in labels if label["probability"] >= thresholds.get(label["name"], 2)]
+    shown = messages.predictions.to_json(labels)
+    if "threshold" in request:
+        shown = [{**label, "auto_thresholds": _thresholds_below(label["probability"])} for label in shown]
+    return {"uid": each.uid, "labels": shown}
+
+
 def _stream_prediction(each: DatasetMessage, model: Json, messages: DatasetMessages) -> Json:
     thresholds = _stream_thresholds(model)
     labels = []
     for label in messages.predictions.labels(each.uid, each.message):
         value = label["probability"]
-        cleared = [name for name, least in _THRESHOLDS if value >= least]
+        cleared = _thresholds_below(value)
         own = ["stream"] if label["name"] in thresholds and value >= thresholds[label["name"]] else []
         labels.append(
             {
@@ -132,8 +146,16 @@ def _stream_prediction(each: DatasetMessage, model: Json, messages: DatasetMessa
     return {"taxonomies": [{"name": DEFAULT_GROUP, "labels": labels, "general_fields": []}], "scores": []}
 
 
+def _thresholds_below(probability: float) -> list[str]:
+    return [name for name, least in _THRESHOLDS if probability >= least]
+
+
 def _stream_thresholds(model: Json) -> dict[str, float]:
-    return {" > ".join(each["name"]): each.get("threshold", 0.0) for each in model.get("label_thresholds", ())}
+    return _thresholds_of_labels(model.get("label_thresholds", ()))
+
+
+def _thresholds_of_labels(labels: Iterable[Json]) -> dict[str, float]:
+    return {" > ".join(each["name"]): each.get("threshold", 0.0) for each in labels}
 
 
 def _moon_form_json(form: Json, parts: list[Json]) -> Json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_filter import MessageFilter
 from airflow_provider_cm.emulator.message_sync import Target, message_jsons
 from airflow_provider_cm.emulator.message_times import microseconds
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from airflow_provider_cm.emulator.dataset_records import Annotation, Dataset
+    from airflow_provider_cm.emulator.dataset_records import Annotation, StoredDataset
     from airflow_provider_cm.emulator.message_store import MessageStore, StoredMessage
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
     from airflow_provider_cm.emulator.tenant import Tenant
 
 Json = dict[str, Any]
@@ -58,7 +58,7 @@ class DatasetMessages:
     """
 
     def __init__(
-        self, dataset: Dataset, tenant: Tenant, store: MessageStore, settings: Settings, now: datetime
+        self, dataset: StoredDataset, tenant: Tenant, store: MessageStore, settings: EmulatorSettings, now: datetime
     ) -> None:
         self.dataset, self.settings = dataset, settings
         self.sources = [each for each in dataset.source_ids if each in tenant.sources]
@@ -173,7 +173,7 @@ class DatasetMessages:
                 return (least is None or number >= least) and (most is None or number <= most)
 
             return in_range
-        raise ApiError(422, f"The emulator does not filter by '{attribute}' with '{kind}'")
+        raise RefusedRequestError(422, f"The emulator does not filter by '{attribute}' with '{kind}'")
 
 
 def token(*parts: object) -> str:
@@ -195,5 +195,5 @@ def read_token(text: str, kind: str, count: int) -> list[Any]:
     except (ValueError, TypeError):
         found = None
     if found != kind or len(rest) != count or not all(type(each) is int and abs(each) < _MOST for each in rest):
-        raise ApiError(422, "The continuation is not one that this request can go on from")
+        raise RefusedRequestError(422, "The continuation is not one that this request can go on from")
     return rest

@@ -42,7 +42,7 @@ class Annotation:
 
 
 @dataclass(slots=True)
-class Stream:
+class StoredStream:
     """
     One stream of a dataset.
 
@@ -63,7 +63,7 @@ class Stream:
 
 
 @dataclass(slots=True)
-class Dataset:
+class StoredDataset:
     """
     One dataset of a project.
 
@@ -84,7 +84,7 @@ class Dataset:
     model_version: int = 1
     annotations: dict[str, Annotation] = field(default_factory=dict)
     predictions: dict[str, list[Json]] = field(default_factory=dict)
-    streams: dict[str, Stream] = field(default_factory=dict)
+    streams: dict[str, StoredStream] = field(default_factory=dict)
 
     @property
     def label_names(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The settings of datasets and streams; :class:`~airflow_provider_cm.emulator.settings.Settings` has them all."""
+"""The settings of datasets and streams."""
 
 from __future__ import annotations
 

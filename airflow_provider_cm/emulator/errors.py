@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class ApiError(Exception):
+class RefusedRequestError(Exception):
     """
     An answer of ``{"status": "error", "message": ...}`` with its HTTP status.
 
@@ -23,6 +23,6 @@ class ApiError(Exception):
         self.message = message
         self.headers = dict(headers or {})
 
-    def __reduce__(self) -> tuple[type[ApiError], tuple[int, str, dict[str, str]]]:
+    def __reduce__(self) -> tuple[type[RefusedRequestError], tuple[int, str, dict[str, str]]]:
         """Pickle what the constructor takes."""
         return type(self), (self.status, self.message, self.headers)

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.routes.admin import ADMIN_PATH
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class FaultMiddleware:
             return
         if grant is not None and fault.kind in ("revoked-token", "expired-token"):
             # By now another request may have been first.
-            with suppress(ApiError):
+            with suppress(RefusedRequestError):
                 spoil = self.state.tokens.revoke if fault.kind == "revoked-token" else self.state.tokens.expire
                 spoil(grant.name)
         answer = self._made_up(fault, real)

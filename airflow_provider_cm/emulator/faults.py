@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.settings import explain
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class Faults:
         if fault.tenant is not None:
             try:
                 self._find_tenant(fault.tenant)
-            except ApiError as error:
+            except RefusedRequestError as error:
                 raise ValueError(error.message) from None
         with self._lock:
             self._armed.append(_Armed(fault))

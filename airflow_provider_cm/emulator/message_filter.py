@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_times import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow_provider_cm.emulator.message_store import MessageStore, StoredMessage
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ class MessageFilter:
     :raises ApiError: 422 for a timestamp that is none.
     """
 
-    def __init__(self, rules: Json, store: MessageStore, tenant: str, source: str, settings: Settings) -> None:
+    def __init__(self, rules: Json, store: MessageStore, tenant: str, source: str, settings: EmulatorSettings) -> None:
         self._rules = {name: rule for name, rule in rules.items() if name != "timestamp"}
         self._store, self._tenant, self._source = store, tenant, source
         self.least, self.most = time_range(rules.get("timestamp", {}), "minimum", "maximum", settings)
@@ -130,7 +130,9 @@ class Thread:
         }
 
 
-def time_range(rule: Json, least_name: str, most_name: str, settings: Settings) -> tuple[int | None, int | None]:
+def time_range(
+    rule: Json, least_name: str, most_name: str, settings: EmulatorSettings
+) -> tuple[int | None, int | None]:
     """
     Read a range of timestamps.
 
@@ -143,7 +145,7 @@ def time_range(rule: Json, least_name: str, most_name: str, settings: Settings) 
         try:
             limits.append(None if text is None else read_time(text))
         except (ValueError, OverflowError):
-            raise ApiError(422, f"{name} is not a valid timestamp") from None
+            raise RefusedRequestError(422, f"{name} is not a valid timestamp") from None
     least, most = limits
     if most is not None and settings.range_end == "exclusive":
         most -= 1

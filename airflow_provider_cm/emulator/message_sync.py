@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_store import Bill, StoredMessage
 from airflow_provider_cm.emulator.message_times import is_naive, microseconds, moment_of, read_time
 from airflow_provider_cm.emulator.serializers import timestamp
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_cm.emulator.message_store import MessageStore
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -57,7 +57,7 @@ class Target:
     tenant: str
     source: str
     now: datetime
-    settings: Settings
+    settings: EmulatorSettings
 
     @cached_property
     def _now(self) -> int:
@@ -80,7 +80,7 @@ class Target:
                 self._place(comment, there, changed, counts, overwrite=overwrite)
             except _BadMessageError as error:
                 if self.settings.bad_message == "refuse":
-                    raise ApiError(error.status, f"{error} (in comments[{index}].timestamp)") from None
+                    raise RefusedRequestError(error.status, f"{error} (in comments[{index}].timestamp)") from None
         self._check_quota(counts.new)
         if changed:
             bill = Bill(counts.new, counts.updated_text_changed)
@@ -104,7 +104,7 @@ class Target:
             counts.unchanged += 1
             return
         elif not overwrite:
-            raise ApiError(409, f"Comment '{new.id}' already exists with other content")
+            raise RefusedRequestError(409, f"Comment '{new.id}' already exists with other content")
         elif self._texts(old) == self._texts(new):
             counts.updated_properties_only += 1
         else:
@@ -147,16 +147,16 @@ class Target:
         first: dict[str, Json] = {}
         for comment in comments:
             if first.setdefault(comment["id"], comment) is not comment and choice != "first":
-                raise ApiError(choice, f"Comment '{comment['id']}' appears more than once")
+                raise RefusedRequestError(choice, f"Comment '{comment['id']}' appears more than once")
         return list(first.values())
 
     def _check_quota(self, new: int) -> None:
         quota = self.settings.message_quota
         if quota is not None and new and self.store.count_tenant(self.tenant) + new > quota:
-            raise ApiError(403, f"quotas exceeded: this tenant may hold {quota} comments")
+            raise RefusedRequestError(403, f"quotas exceeded: this tenant may hold {quota} comments")
 
 
-class _BadMessageError(ApiError):
+class _BadMessageError(RefusedRequestError):
     """A message that breaks a rule no schema can state."""
 
 

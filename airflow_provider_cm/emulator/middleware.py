@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_cm.emulator.app import build_app
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.fault_middleware import CLOSE, FaultMiddleware
 from airflow_provider_cm.emulator.request_log import RecordedRequest
 from airflow_provider_cm.emulator.response_check import ResponseCheckMiddleware
@@ -122,7 +122,7 @@ class RecordingMiddleware:
         except Exception:  # noqa: BLE001  whatever breaks, a client must get an answer
             _log.exception("%s %s failed", scope["method"], path)
             if not answered:
-                broken = envelope(ApiError(500, "500 Internal Server Error"))
+                broken = envelope(RefusedRequestError(500, "500 Internal Server Error"))
                 await broken(scope, receive, send_completed)
         if not answered:
             self._note(scope, body, 0, 0.0)
@@ -171,7 +171,7 @@ class RateLimitMiddleware:
             wait = self.state.seconds_to_wait(authorization)
             if wait is not None:
                 seconds = str(max(1, math.ceil(wait)))
-                refused = envelope(ApiError(429, "429 Too Many Requests", {"Retry-After": seconds}))
+                refused = envelope(RefusedRequestError(429, "429 Too Many Requests", {"Retry-After": seconds}))
                 await refused(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -198,7 +198,7 @@ class TenantRouter:
             inner = {**scope, "path": path[len(tenant.prefix) :] or "/", "root_path": ""}
             await self.tenants(inner, receive, send)
         else:
-            await envelope(ApiError(404, "404 Not Found"))(scope, receive, send)
+            await envelope(RefusedRequestError(404, "404 Not Found"))(scope, receive, send)
 
 
 def tidy(raw_path: str) -> str:

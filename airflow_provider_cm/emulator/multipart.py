@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from email.message import Message
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 
 _EXPECTED = "The request body is not multipart/form-data with a field named 'file'"
 
@@ -18,7 +18,7 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
     """
     boundary = _parameter("Content-Type", content_type, "boundary")
     if not content_type.lower().startswith("multipart/form-data") or boundary is None:
-        raise ApiError(400, _EXPECTED)
+        raise RefusedRequestError(400, _EXPECTED)
     mark = b"--" + boundary.encode()
     # A part ends with the line break that belongs to the next mark.
     for part in (b"\r\n" + body).split(b"\r\n" + mark)[1:]:
@@ -27,7 +27,7 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
             name, _, value = line.partition(":")
             if found and name.lower() == "content-disposition" and _parameter(name, value.strip(), "name") == "file":
                 return content
-    raise ApiError(400, _EXPECTED)
+    raise RefusedRequestError(400, _EXPECTED)
 
 
 def _parameter(header: str, value: str, name: str) -> str | None:

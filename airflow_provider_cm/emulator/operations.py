@@ -23,9 +23,9 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.routing import Route
 
 from airflow_provider_cm.emulator.contract import Contract, Operation, Parameter, contract_for
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.permissions import PERMISSION_LABELS
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 from airflow_provider_cm.emulator.tokens import bearer_value
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OperationCall:
     """
     One authenticated, valid request.
 
@@ -54,7 +54,7 @@ class Call:
     request: Request
     state: State
     tenant: Tenant
-    settings: Settings
+    settings: EmulatorSettings
     grant: Grant
     path: dict[str, str]
     query: dict[str, Any]
@@ -67,7 +67,7 @@ class Call:
         return self.state.readable(self.tenant)
 
 
-Repair = Callable[[Any, Settings], Any]
+Repair = Callable[[Any, EmulatorSettings], Any]
 _routes: dict[str, Route] = {}
 
 
@@ -80,16 +80,16 @@ register_url_convertor("project", _ProjectConvertor())
 
 def operation(
     operation_id: str, *, repair: Repair | None = None
-) -> Callable[[Callable[[Call], Response]], Callable[[Call], Response]]:
+) -> Callable[[Callable[[OperationCall], Response]], Callable[[OperationCall], Response]]:
     """
     Have a function answer an operation of the contract.
 
     :param repair: is given a body that the contract does not allow, and the settings; it gives what is left of it, or
         raises an error of its own.
     """
-    described = contract_for(Settings()).operation(operation_id)
+    described = contract_for(EmulatorSettings()).operation(operation_id)
 
-    def register(handler: Callable[[Call], Response]) -> Callable[[Call], Response]:
+    def register(handler: Callable[[OperationCall], Response]) -> Callable[[OperationCall], Response]:
         async def endpoint(request: Request) -> Response:
             request.scope["emulator.answered"]["operation"] = operation_id
             data = await request.body()
@@ -122,10 +122,10 @@ def registered_operations() -> list[str]:
     return list(_routes)
 
 
-def _call(request: Request, state: State, operation_id: str, data: bytes, repair: Repair | None) -> Call:
+def _call(request: Request, state: State, operation_id: str, data: bytes, repair: Repair | None) -> OperationCall:
     settings = state.settings
     if settings.max_body_bytes is not None and len(data) > settings.max_body_bytes:
-        raise ApiError(413, "413 Request Entity Too Large")
+        raise RefusedRequestError(413, "413 Request Entity Too Large")
     contract = contract_for(settings)
     described = contract.operation(operation_id)
     tenant: Tenant = request.scope["emulator.tenant"]
@@ -135,33 +135,33 @@ def _call(request: Request, state: State, operation_id: str, data: bytes, repair
         _check_name(each, request.path_params[each.name], settings)
     query = {each.name: value for each in described.query_parameters if (value := _query(each, request)) is not None}
     body = _body(described, contract, data, (lambda bad: repair(bad, settings)) if repair else None)
-    return Call(request, state, tenant, settings, grant, dict(request.path_params), query, body, data)
+    return OperationCall(request, state, tenant, settings, grant, dict(request.path_params), query, body, data)
 
 
-def _check_permissions(described: Operation, grant: Grant, settings: Settings) -> None:
+def _check_permissions(described: Operation, grant: Grant, settings: EmulatorSettings) -> None:
     for permission in described.permissions:
         if permission not in grant.permissions:
             if settings.no_permission == 404:
                 # Who hides what is forbidden does not say so in the message.
-                raise ApiError(404, "404 Not Found")
+                raise RefusedRequestError(404, "404 Not Found")
             label = PERMISSION_LABELS.get(permission, permission)
-            raise ApiError(settings.no_permission, f"Permission denied: this needs the permission '{label}'")
+            raise RefusedRequestError(settings.no_permission, f"Permission denied: this needs the permission '{label}'")
 
 
-def _check_name(parameter: Parameter, value: str, settings: Settings) -> None:
+def _check_name(parameter: Parameter, value: str, settings: EmulatorSettings) -> None:
     mistake = parameter.validator.error(value)
     if mistake is not None:
-        raise ApiError(settings.invalid_name, f"{mistake} (in {parameter.description})")
+        raise RefusedRequestError(settings.invalid_name, f"{mistake} (in {parameter.description})")
 
 
-def check_name(value: str, operation_id: str, parameter: str, settings: Settings) -> None:
+def check_name(value: str, operation_id: str, parameter: str, settings: EmulatorSettings) -> None:
     """Refuse a name that could not be a path parameter of an operation."""
     for each in contract_for(settings).operation(operation_id).path_parameters:
         if each.name == parameter:
             _check_name(each, value, settings)
 
 
-def check_body(body: Any, operation_id: str, settings: Settings) -> Any:
+def check_body(body: Any, operation_id: str, settings: EmulatorSettings) -> Any:
     """Refuse what could not be the body of an operation; give it without what is ignored."""
     contract = contract_for(settings)
     return _check_body(body, contract.operation(operation_id), contract)
@@ -183,7 +183,7 @@ def _check_body(body: Any, described: Operation, contract: Contract, repair: Cal
         body = repair(body)
     mistake = described.request.error(body)
     if mistake is not None:
-        raise ApiError(400, mistake)
+        raise RefusedRequestError(400, mistake)
     return body
 
 
@@ -194,7 +194,7 @@ def _query(parameter: Parameter, request: Request) -> Any:
     value = texts if parameter.schema.get("type") == "array" else _typed(texts[-1], parameter.schema.get("type"))
     mistake = parameter.validator.error(value)
     if mistake is not None:
-        raise ApiError(400, f"{mistake} (in query parameter {parameter.name})")
+        raise RefusedRequestError(400, f"{mistake} (in query parameter {parameter.name})")
     return value
 
 
@@ -211,5 +211,5 @@ def parse_json(body: bytes) -> object:
     try:
         value: object = orjson.loads(body)
     except ValueError:
-        raise ApiError(400, "The request body is not valid JSON") from None
+        raise RefusedRequestError(400, "The request body is not valid JSON") from None
     return value

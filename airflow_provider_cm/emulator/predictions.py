@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_cm.emulator.dataset_records import Dataset
+    from airflow_provider_cm.emulator.dataset_records import StoredDataset
     from airflow_provider_cm.emulator.message_store import StoredMessage
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Predictions:
     :param until: when the latest message was created that has predictions, in microseconds; ``None`` for all.
     """
 
-    def __init__(self, dataset: Dataset, settings: Settings, until: int | None) -> None:
+    def __init__(self, dataset: StoredDataset, settings: EmulatorSettings, until: int | None) -> None:
         self._dataset = dataset
         self._settings = settings
         self._until = until

@@ -12,7 +12,7 @@ from email.utils import getaddresses, parsedate_to_datetime
 from html.parser import HTMLParser
 from typing import Any
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 
 Json = dict[str, Any]
 _LONGEST_TEXT = 65536
@@ -29,7 +29,7 @@ def comment_of(document: Json) -> Json:
     message_id = headers.get("message-id", [""])[0].strip()
     comment_id = document.get("comment_id") or message_id.encode().hex()[:1024]
     if not comment_id:
-        raise ApiError(422, "An email without a Message-ID needs a comment_id")
+        raise RefusedRequestError(422, "An email without a Message-ID needs a comment_id")
     comment: Json = {"id": comment_id, "messages": [_message(raw["body"], headers)]}
     if thread := (headers.get("references", [""])[0].split() or [message_id])[0]:
         comment["thread_id"] = thread

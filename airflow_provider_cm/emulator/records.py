@@ -44,7 +44,7 @@ class ProjectFields(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StoredSource:
     """One source as it stands; a change makes a new one."""
 
     id: str
@@ -65,7 +65,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class StoredProject:
     """One project of a tenant."""
 
     id: str
@@ -78,7 +78,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class StoredBucket:
     """One bucket of a project: where a source can load its data from."""
 
     id: str
@@ -90,7 +90,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class StoredUser:
     """
     One user of a tenant.
 
@@ -105,7 +105,7 @@ class User:
     global_permissions: tuple[str, ...] = ()
     created_at: datetime | None = None
 
-    def changed(self, fields: Mapping[str, Any]) -> User:
+    def changed(self, fields: Mapping[str, Any]) -> StoredUser:
         """Give the user with the permissions that a request holds."""
         permissions = {name: tuple(each) for name, each in fields.get("organisation_permissions", {}).items()}
         return replace(
@@ -116,7 +116,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SourceChange:
     """
     One write that was carried out.
 
@@ -132,6 +132,6 @@ class Change:
     at: datetime
     tenant: str
     action: Literal["create", "update", "delete"]
-    before: Source | None
-    after: Source | None
+    before: StoredSource | None
+    after: StoredSource | None
     request: int | None = None

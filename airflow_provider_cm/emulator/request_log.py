@@ -59,7 +59,7 @@ class RecordedRequest:
         return json.loads(self.body) if self.body else None
 
 
-class RequestRecord:
+class RequestHistory:
     """
     The latest requests, oldest first.
 

@@ -11,13 +11,13 @@ import json
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.contract import contract_for
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.responses import envelope
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 # What broke the contract in this process, oldest first.
 VIOLATIONS: list[str] = []
@@ -34,7 +34,7 @@ class ResponseCheckMiddleware:
         if scope["emulator.tenant"] is None:
             await self.app(scope, receive, send)
             return
-        settings: Settings = scope["emulator.state"].settings
+        settings: EmulatorSettings = scope["emulator.state"].settings
         start: Message = {}
         parts: list[bytes] = []
 
@@ -53,12 +53,12 @@ class ResponseCheckMiddleware:
                 return
             text = f"{scope['method']} {scope['path']} -> {start['status']} breaks the contract: {mistake}"
             VIOLATIONS.append(text)
-            await envelope(ApiError(500, text))(scope, receive, send)
+            await envelope(RefusedRequestError(500, text))(scope, receive, send)
 
         await self.app(scope, receive, keep)
 
 
-def violation(scope: Scope, status: int, body: bytes, settings: Settings) -> str | None:
+def violation(scope: Scope, status: int, body: bytes, settings: EmulatorSettings) -> str | None:
     """Explain how a response breaks the contract; ``None`` if it does not."""
     contract = contract_for(settings)
     operation_id = scope["emulator.answered"].get("operation")

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def ok(**payload: object) -> JsonResponse:
     return JsonResponse({**payload, "status": "ok"})
 
 
-def envelope(error: ApiError) -> JsonResponse:
+def envelope(error: RefusedRequestError) -> JsonResponse:
     """Answer an error."""
     return JsonResponse({"message": error.message, "status": "error"}, error.status, error.headers)
 
@@ -41,7 +41,7 @@ def application(routes: Sequence[Route]) -> Starlette:
     """Make an application of routes, in which every error is answered with the envelope."""
 
     async def own(_request: Request, error: Exception) -> JsonResponse:
-        assert isinstance(error, ApiError)  # noqa: S101  it is registered for nothing else
+        assert isinstance(error, RefusedRequestError)  # noqa: S101  it is registered for nothing else
         return envelope(error)
 
     async def no_route(request: Request, error: Exception) -> JsonResponse:
@@ -51,12 +51,12 @@ def application(routes: Sequence[Route]) -> Starlette:
             # Starlette names the methods of the first route with that path, and there is one for each method.
             matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
             headers = {"Allow": ", ".join(sorted({method for route in matching for method in route.methods or ()}))}
-        return envelope(ApiError(error.status_code, f"{error.status_code} {error.detail}", headers))
+        return envelope(RefusedRequestError(error.status_code, f"{error.status_code} {error.detail}", headers))
 
     async def broken(_request: Request, _error: Exception) -> JsonResponse:
-        return envelope(ApiError(500, "500 Internal Server Error"))
+        return envelope(RefusedRequestError(500, "500 Internal Server Error"))
 
-    handlers: dict[Any, Any] = {ApiError: own, HTTPException: no_route, Exception: broken}
+    handlers: dict[Any, Any] = {RefusedRequestError: own, HTTPException: no_route, Exception: broken}
     made = Starlette(routes=list(routes), exception_handlers=handlers)
     # The API has no redirects, and a client must not be led to believe so.
     made.router.redirect_slashes = False

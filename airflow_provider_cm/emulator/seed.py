@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.operations import check_body, check_name
 from airflow_provider_cm.emulator.permissions import ROLES
-from airflow_provider_cm.emulator.settings import Settings, explain
+from airflow_provider_cm.emulator.settings import EmulatorSettings, explain
 from airflow_provider_cm.emulator.source_fields import source_fields
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def _name(place: tuple[str, str]) -> AfterValidator:
 
     def check(name: str) -> str:
         try:
-            check_name(name, *place, Settings())
-        except ApiError as error:
+            check_name(name, *place, EmulatorSettings())
+        except RefusedRequestError as error:
             raise ValueError(error.message) from None
         return name
 
@@ -90,7 +90,7 @@ class _Source(_Part):
     id: _Id | None = None
     messages: Annotated[int, Field(ge=0)] = 0
 
-    def fields(self, settings: Settings) -> SourceFields:
+    def fields(self, settings: EmulatorSettings) -> SourceFields:
         body = check_body({"source": self.model_extra or {}}, "createSource", settings)
         return source_fields(body["source"], settings, update=False)
 
@@ -102,7 +102,7 @@ class _Project(_Part):
     buckets: list[_Bucket] = []
     sources: list[_Source] = []
 
-    def fields(self, settings: Settings) -> ProjectFields:
+    def fields(self, settings: EmulatorSettings) -> ProjectFields:
         given = {"title": self.title, "description": self.description}
         texts = {key: text for key, text in given.items() if text is not None}
         fields: ProjectFields = check_body({"project": texts}, "createProject", settings)["project"]
@@ -127,7 +127,7 @@ class Seed(_Part):
     tenants: Annotated[list[_Tenant], Field(min_length=1)]
 
     @classmethod
-    def load(cls, path: Path, settings: Settings | None = None) -> Seed:
+    def load(cls, path: Path, settings: EmulatorSettings | None = None) -> Seed:
         """
         Read a seed file.
 
@@ -141,7 +141,7 @@ class Seed(_Part):
             seed = cls.model_validate(document)
         except ValidationError as error:
             raise SeedError(f"{path}: {explain(error)}") from None
-        if mistakes := list(seed._mistakes(settings or Settings())):
+        if mistakes := list(seed._mistakes(settings or EmulatorSettings())):
             raise SeedError(f"{path}: {'; '.join(mistakes)}")
         return seed
 
@@ -157,7 +157,7 @@ class Seed(_Part):
             for project in part.projects:
                 _fill_sources(tenant, project, state.settings)
 
-    def _mistakes(self, settings: Settings) -> Iterable[str]:
+    def _mistakes(self, settings: EmulatorSettings) -> Iterable[str]:
         yield from _repeated("tenants", [tenant.path for tenant in self.tenants])
         tokens = [token for tenant in self.tenants for token in tenant.tokens]
         yield from _repeated("name of token", [*_OWN_TOKENS, *(token.name for token in tokens)])
@@ -169,7 +169,7 @@ class Seed(_Part):
             yield from _tenant_mistakes(tenant, where, settings)
 
 
-def _tenant_mistakes(tenant: _Tenant, where: str, settings: Settings) -> Iterable[str]:
+def _tenant_mistakes(tenant: _Tenant, where: str, settings: EmulatorSettings) -> Iterable[str]:
     projects = tenant.projects
     yield from _repeated(f"{where}.projects", [project.name for project in projects])
     yield from _repeated(f"{where}: id of source", [each.id for part in projects for each in part.sources])
@@ -179,14 +179,14 @@ def _tenant_mistakes(tenant: _Tenant, where: str, settings: Settings) -> Iterabl
         inner = f"{where}.projects.{number}"
         try:
             project.fields(settings)
-        except ApiError as error:
+        except RefusedRequestError as error:
             yield f"{inner}: {error.message}"
         yield from _repeated(f"{inner}.buckets", [bucket.name for bucket in project.buckets])
         yield from _repeated(f"{inner}.sources", [source.name for source in project.sources])
         for index, source in enumerate(project.sources):
             try:
                 bucket_id = source.fields(settings).get("bucket_id")
-            except ApiError as error:
+            except RefusedRequestError as error:
                 yield f"{inner}.sources.{index}: {error.message}"
                 continue
             if bucket_id is not None and bucket_id not in buckets and settings.unknown_bucket != "accept":
@@ -216,13 +216,13 @@ def _parse(path: Path) -> object:
         raise SeedError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _fill_project(tenant: Tenant, project: _Project, settings: Settings) -> None:
+def _fill_project(tenant: Tenant, project: _Project, settings: EmulatorSettings) -> None:
     tenant.add_project(project.name, project.fields(settings), settings)
     for bucket in project.buckets:
         tenant.add_bucket(project.name, bucket.name, bucket.title, settings, bucket.id)
 
 
-def _fill_sources(tenant: Tenant, project: _Project, settings: Settings) -> None:
+def _fill_sources(tenant: Tenant, project: _Project, settings: EmulatorSettings) -> None:
     for part in project.sources:
         source = tenant.create_source(project.name, part.name, part.fields(settings), settings, source_id=part.id)
         tenant.set_comments(source, part.messages)

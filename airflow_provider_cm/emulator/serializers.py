@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.records import Bucket, Project, Source, User
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.records import StoredBucket, StoredProject, StoredSource, StoredUser
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -16,7 +16,7 @@ _LONGEST_TITLE_SHOWN = 128
 _LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def source_json(source: Source, settings: Settings, *, language: bool) -> Json:
+def source_json(source: StoredSource, settings: EmulatorSettings, *, language: bool) -> Json:
     """
     Write a source as an endpoint shows it.
 
@@ -49,7 +49,7 @@ def source_json(source: Source, settings: Settings, *, language: bool) -> Json:
     return shown
 
 
-def project_json(project: Project, settings: Settings) -> Json:
+def project_json(project: StoredProject, settings: EmulatorSettings) -> Json:
     """Write a project as the vendor's client reads it."""
     return {
         "id": project.id,
@@ -62,7 +62,7 @@ def project_json(project: Project, settings: Settings) -> Json:
     }
 
 
-def listed_project_json(project: Project) -> Json:
+def listed_project_json(project: StoredProject) -> Json:
     """Write a project as the public list shows it."""
     return {
         "name": project.name,
@@ -71,7 +71,7 @@ def listed_project_json(project: Project) -> Json:
     }
 
 
-def bucket_json(bucket: Bucket, settings: Settings) -> Json:
+def bucket_json(bucket: StoredBucket, settings: EmulatorSettings) -> Json:
     """Write a bucket as the vendor's client reads it."""
     return {
         "id": bucket.id,
@@ -83,7 +83,7 @@ def bucket_json(bucket: Bucket, settings: Settings) -> Json:
     }
 
 
-def user_json(user: User, settings: Settings) -> Json:
+def user_json(user: StoredUser, settings: EmulatorSettings) -> Json:
     """Write a user as the vendor's client reads it."""
     return {
         "id": user.id,
@@ -97,12 +97,12 @@ def user_json(user: User, settings: Settings) -> Json:
     }
 
 
-def listed_user_json(user: User, last_login_at: str | None) -> Json:
+def listed_user_json(user: StoredUser, last_login_at: str | None) -> Json:
     """Write a user as the public list shows it."""
     return {"email": user.email, "username": user.username, "last_login_at": last_login_at}
 
 
-def timestamp(moment: datetime, settings: Settings) -> str:
+def timestamp(moment: datetime, settings: EmulatorSettings) -> str:
     """Write a time in RFC 3339, in UTC with ``+00:00``, with as many digits after the second as the settings say."""
     moment = moment.astimezone(UTC)
     digits = settings.timestamp_digits

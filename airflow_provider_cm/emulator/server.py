@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_cm.emulator.middleware import WIRE, Middleware, build
-from airflow_provider_cm.emulator.records import Change, Clock, utc_now
+from airflow_provider_cm.emulator.records import Clock, SourceChange, utc_now
 from airflow_provider_cm.emulator.state import State
 from airflow_provider_cm.emulator.state_file import StateFile
 from airflow_provider_cm.emulator.tenant_handle import TenantHandle
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.emulator.faults import Faults
     from airflow_provider_cm.emulator.request_log import RecordedRequest
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 LOOPBACK = "127.0.0.1"
 CHECK_RESPONSES = "COMMS_MINING_EMULATOR_CHECK_RESPONSES"
@@ -55,7 +55,7 @@ class EmulatorServer:
     def __init__(
         self,
         port: int = 0,
-        settings: Settings | None = None,
+        settings: EmulatorSettings | None = None,
         *,
         host: str = LOOPBACK,
         fill: Callable[[State], None] | None = None,
@@ -138,7 +138,7 @@ class EmulatorServer:
         return f"http://{host}:{self._port}"
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> EmulatorSettings:
         """The settings in force."""
         return self.state.settings
 
@@ -153,7 +153,7 @@ class EmulatorServer:
             return list(self.state.requests)
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[SourceChange]:
         """The writes that were carried out so far, oldest first; at most the last 100,000."""
         with self.state.lock:
             return list(self.state.changes)
@@ -168,11 +168,11 @@ class EmulatorServer:
         with self.state.lock:
             self.state.requests.clear()
 
-    def configure(self, **changes: object) -> Settings:
+    def configure(self, **changes: object) -> EmulatorSettings:
         """
         Change settings from the next request on.
 
-        :param changes: fields of :class:`Settings`.
+        :param changes: fields of :class:`EmulatorSettings`.
         :raises ValueError: a name is unknown or a value not allowed.
         """
         return self.state.configure(**changes)

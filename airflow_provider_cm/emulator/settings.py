@@ -16,7 +16,7 @@ from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 _Count = Annotated[int, Field(ge=0)]
 
 
-class Settings(DatasetSettings):
+class EmulatorSettings(DatasetSettings):
     """
     One emulator's behaviour, immutable; :meth:`changed` gives a copy with other values.
 
@@ -236,7 +236,7 @@ class Settings(DatasetSettings):
             return int(text)
         return None if text.lower() == "none" else text
 
-    def changed(self, **changes: object) -> Settings:
+    def changed(self, **changes: object) -> EmulatorSettings:
         """
         Give a copy with some values replaced.
 
@@ -244,7 +244,7 @@ class Settings(DatasetSettings):
         :raises ValueError: a name is unknown or a value not allowed; the message names both.
         """
         try:
-            return Settings.model_validate({**self.model_dump(), **changes})
+            return EmulatorSettings.model_validate({**self.model_dump(), **changes})
         except ValidationError as error:
             raise ValueError(explain(error)) from None
 
@@ -266,7 +266,7 @@ def explain(error: ValidationError) -> str:
 def describe() -> list[tuple[str, str, str, str]]:
     """List every setting as (name, allowed values, default, description)."""
     rows = []
-    fields = Settings.model_fields.items()
+    fields = EmulatorSettings.model_fields.items()
     # Those of sources and messages first.
     for name, field in sorted(fields, key=lambda item: item[0] in DatasetSettings.model_fields):
         default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default).lower()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.records import SourceFields
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 # Of the vendor's schema for responses; requests have no limit there, and what could not be shown is refused.
 _GREATEST_VERSION = 1024
 
 
-def source_fields(fields: dict[str, Any], settings: Settings, *, update: bool) -> SourceFields:
+def source_fields(fields: dict[str, Any], settings: EmulatorSettings, *, update: bool) -> SourceFields:
     """
     Give the fields of a valid body that count.
 
@@ -27,10 +27,10 @@ def source_fields(fields: dict[str, Any], settings: Settings, *, update: bool) -
                 kept.pop(name, None)
     tag = kept.get("email_transform_tag")
     if tag is not None and tag not in settings.transform_tags:
-        raise ApiError(422, f"The value '{tag}' is not a valid transform tag.")
+        raise RefusedRequestError(422, f"The value '{tag}' is not a valid transform tag.")
     version = kept.get("email_transform_version")
     if version is not None:
         if version > _GREATEST_VERSION:
-            raise ApiError(422, f"email_transform_version should be at most {_GREATEST_VERSION}")
+            raise RefusedRequestError(422, f"email_transform_version should be at most {_GREATEST_VERSION}")
         kept["email_transform_version"] = int(version)
     return cast("SourceFields", kept)

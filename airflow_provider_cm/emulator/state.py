@@ -11,14 +11,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.faults import Faults
 from airflow_provider_cm.emulator.message_store import MessageStore
 from airflow_provider_cm.emulator.message_times import microseconds
 from airflow_provider_cm.emulator.permissions import ROLES
-from airflow_provider_cm.emulator.records import Change, Clock, Source, utc_now
-from airflow_provider_cm.emulator.request_log import RequestRecord
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.records import Clock, SourceChange, StoredSource, utc_now
+from airflow_provider_cm.emulator.request_log import RequestHistory
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 from airflow_provider_cm.emulator.tenant import Tenant
 from airflow_provider_cm.emulator.tokens import Tokens
 
@@ -48,7 +48,7 @@ class State:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: EmulatorSettings | None = None,
         *,
         clock: Clock = utc_now,
         random_tokens: bool = False,
@@ -61,7 +61,7 @@ class State:
         self.faults = Faults(self.tenant)
         self.tokens = Tokens(self.now)
         self.admin_token = secrets.token_urlsafe(24) if random_tokens else None
-        self._initial_settings = settings or Settings()
+        self._initial_settings = settings or EmulatorSettings()
         self._fill = fill or fill_default
         self.messages = MessageStore()
         self._values = {
@@ -76,8 +76,8 @@ class State:
             self.faults.clear()
             self.settings = self._initial_settings
             self.tenants: dict[str, Tenant] = {}
-            self.requests = RequestRecord(_MOST_KEPT)
-            self.changes: deque[Change] = deque(maxlen=_MOST_KEPT)
+            self.requests = RequestHistory(_MOST_KEPT)
+            self.changes: deque[SourceChange] = deque(maxlen=_MOST_KEPT)
             self._numbers = itertools.count(1)
             self._sent: dict[str, deque[float]] = {}
             self.messages.clear()
@@ -134,21 +134,23 @@ class State:
             return self.tenants[path]
         except KeyError:
             known = ", ".join(self.tenants)
-            raise ApiError(404, f"There is no tenant at '{path}'; there are: {known}") from None
+            raise RefusedRequestError(404, f"There is no tenant at '{path}'; there are: {known}") from None
 
     def changed(self) -> None:
         """Have what changed kept, if the server keeps it."""
         if self.on_change is not None:
             self.on_change()
 
-    def set_message_count(self, tenant: str, source: Source, count: int) -> None:
+    def set_message_count(self, tenant: str, source: StoredSource, count: int) -> None:
         """Have statistics tell a number of messages of a source that none were loaded into; otherwise 409."""
         if self.messages.was_loaded(tenant, source.id):
-            raise ApiError(409, f"'{source.owner}/{source.name}' holds messages that were loaded, and counts them")
+            raise RefusedRequestError(
+                409, f"'{source.owner}/{source.name}' holds messages that were loaded, and counts them"
+            )
         self.tenant(tenant).set_comments(source, count)
         self.changed()
 
-    def _record_change(self, change: Change) -> None:
+    def _record_change(self, change: SourceChange) -> None:
         self.changes.append(replace(change, request=serving.get()))
         if change.action == "delete" and change.before is not None:
             self.messages.delete_source(change.tenant, change.before.id)
@@ -175,7 +177,7 @@ class State:
 
     # Settings and limits
 
-    def configure(self, **changes: object) -> Settings:
+    def configure(self, **changes: object) -> EmulatorSettings:
         """Change settings from the next request on."""
         with self.lock:
             self.settings = self.settings.changed(**changes)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 # pydantic reads these annotations when the classes below are made.
-from airflow_provider_cm.emulator.dataset_records import Dataset  # noqa: TC001
-from airflow_provider_cm.emulator.records import Bucket, Project, Source, User  # noqa: TC001
+from airflow_provider_cm.emulator.dataset_records import StoredDataset  # noqa: TC001
+from airflow_provider_cm.emulator.records import StoredBucket, StoredProject, StoredSource, StoredUser  # noqa: TC001
 from airflow_provider_cm.emulator.settings import explain
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ class _KeptTenant(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     path: str
-    projects: list[Project]
-    buckets: list[Bucket]
-    sources: list[Source]
-    users: list[User] = []
-    datasets: list[Dataset] = []
+    projects: list[StoredProject]
+    buckets: list[StoredBucket]
+    sources: list[StoredSource]
+    users: list[StoredUser] = []
+    datasets: list[StoredDataset] = []
 
 
 class _Document(BaseModel):

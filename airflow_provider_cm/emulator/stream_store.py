@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.emulator.dataset_messages import read_token, token
-from airflow_provider_cm.emulator.dataset_records import BEGINNING, Dataset, Stream, new_stream_id
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.dataset_records import BEGINNING, StoredDataset, StoredStream, new_stream_id
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_times import microseconds, read_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_cm.emulator.dataset_messages import DatasetMessage, DatasetMessages, Position
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ class StreamPage:
     end: Position
 
 
-def find_stream(dataset: Dataset, name: str, settings: Settings) -> Stream:
+def find_stream(dataset: StoredDataset, name: str, settings: EmulatorSettings) -> StoredStream:
     """Find a stream by name; 404 if there is none."""
     if name in dataset.streams:
         return dataset.streams[name]
@@ -47,10 +47,10 @@ def find_stream(dataset: Dataset, name: str, settings: Settings) -> Stream:
         for stream in dataset.streams.values():
             if stream.name.lower() == name.lower():
                 return stream
-    raise ApiError(404, f"Stream '{name}' not found")
+    raise RefusedRequestError(404, f"Stream '{name}' not found")
 
 
-def create_stream(dataset: Dataset, body: Json, now: datetime, settings: Settings) -> Stream:
+def create_stream(dataset: StoredDataset, body: Json, now: datetime, settings: EmulatorSettings) -> StoredStream:
     """
     Create a stream.
 
@@ -58,16 +58,16 @@ def create_stream(dataset: Dataset, body: Json, now: datetime, settings: Setting
     """
     name = body.get("name")
     if name is None:
-        raise ApiError(422, "'name' is a required property (in stream)")
+        raise RefusedRequestError(422, "'name' is a required property (in stream)")
     try:
         existing = find_stream(dataset, name, settings)
-    except ApiError:
+    except RefusedRequestError:
         pass
     else:
         if settings.duplicate_put != "upsert":
-            raise ApiError(settings.duplicate_put, f"Stream '{name}' already exists")
+            raise RefusedRequestError(settings.duplicate_put, f"Stream '{name}' already exists")
         return update_stream(dataset, existing, body, now, settings)
-    stream = Stream(
+    stream = StoredStream(
         id=new_stream_id(),
         name=name,
         title=body.get("title", name[:128] if settings.default_title == "name" else ""),
@@ -82,13 +82,15 @@ def create_stream(dataset: Dataset, body: Json, now: datetime, settings: Setting
     return stream
 
 
-def update_stream(dataset: Dataset, stream: Stream, body: Json, now: datetime, settings: Settings) -> Stream:
+def update_stream(
+    dataset: StoredDataset, stream: StoredStream, body: Json, now: datetime, settings: EmulatorSettings
+) -> StoredStream:
     """Change the fields sent, its name included, and leave the others alone; it stays where it is."""
     name = body.get("name", stream.name)
     if name != stream.name:
         if name in dataset.streams:
             status = 409 if settings.duplicate_put == "upsert" else settings.duplicate_put
-            raise ApiError(status, f"Stream '{name}' already exists")
+            raise RefusedRequestError(status, f"Stream '{name}' already exists")
         dataset.streams[name] = dataset.streams.pop(stream.name)
         stream.name = name
     stream.title = body.get("title", stream.title)
@@ -99,7 +101,7 @@ def update_stream(dataset: Dataset, stream: Stream, body: Json, now: datetime, s
     return stream
 
 
-def page_of(stream: Stream, messages: DatasetMessages, most: int, most_filtered: int) -> StreamPage:
+def page_of(stream: StoredStream, messages: DatasetMessages, most: int, most_filtered: int) -> StreamPage:
     """
     Give what comes next in a stream, which stays where it is.
 
@@ -120,12 +122,12 @@ def page_of(stream: Stream, messages: DatasetMessages, most: int, most_filtered:
     return StreamPage(found, filtered, False, end)
 
 
-def continuation_of(stream: Stream, position: Position) -> str:
+def continuation_of(stream: StoredStream, position: Position) -> str:
     """Write a position as the continuation, or sequence id, of a stream."""
     return token(stream.id, *position)
 
 
-def advance(stream: Stream, continuation: str, settings: Settings) -> None:
+def advance(stream: StoredStream, continuation: str, settings: EmulatorSettings) -> None:
     """
     Have a stream go on behind a position; what an old one does is the setting ``old_continuation``.
 
@@ -135,12 +137,12 @@ def advance(stream: Stream, continuation: str, settings: Settings) -> None:
     position = (first, second)
     if position < stream.position and settings.old_continuation != "rewind":
         if settings.old_continuation != "ignore":
-            raise ApiError(settings.old_continuation, "The stream has been advanced past this continuation")
+            raise RefusedRequestError(settings.old_continuation, "The stream has been advanced past this continuation")
         return
     stream.position = position
 
 
-def reset(stream: Stream, text: str) -> None:
+def reset(stream: StoredStream, text: str) -> None:
     """
     Have a stream begin with the messages created at a time or later.
 
@@ -149,5 +151,5 @@ def reset(stream: Stream, text: str) -> None:
     try:
         moment = read_time(text)
     except (ValueError, OverflowError):
-        raise ApiError(422, f"'{text[:100]}' is not a valid timestamp (in to_comment_created_at)") from None
+        raise RefusedRequestError(422, f"'{text[:100]}' is not a valid timestamp (in to_comment_created_at)") from None
     stream.position = (moment, -1)

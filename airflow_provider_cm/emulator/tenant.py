@@ -6,25 +6,25 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_cm.emulator.dataset_store import Datasets
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.permissions import READ
 from airflow_provider_cm.emulator.records import (
-    Bucket,
-    Change,
     Clock,
-    Project,
     ProjectFields,
-    Source,
+    SourceChange,
     SourceFields,
-    User,
+    StoredBucket,
+    StoredProject,
+    StoredSource,
+    StoredUser,
     new_id,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from airflow_provider_cm.emulator.dataset_records import Dataset
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.dataset_records import StoredDataset
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 _Record = TypeVar("_Record")
 # Names may be longer than titles.
@@ -45,12 +45,12 @@ class Tenant:
 
     path: str
     clock: Clock
-    record: Callable[[Change], None]
-    projects: dict[str, Project] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
-    buckets: dict[str, Bucket] = field(default_factory=dict)
+    record: Callable[[SourceChange], None]
+    projects: dict[str, StoredProject] = field(default_factory=dict)
+    sources: dict[str, StoredSource] = field(default_factory=dict)
+    buckets: dict[str, StoredBucket] = field(default_factory=dict)
     # Those that were created or changed over the API; who owns a token is a user without being here.
-    users: dict[str, User] = field(default_factory=dict)
+    users: dict[str, StoredUser] = field(default_factory=dict)
     datasets: Datasets = field(default_factory=Datasets)
     # (project, name) -> id; the way in for names exactly as they were given.
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -67,31 +67,31 @@ class Tenant:
 
     # Projects
 
-    def project(self, name: str, settings: Settings) -> Project | None:
+    def project(self, name: str, settings: EmulatorSettings) -> StoredProject | None:
         """Find a project by name."""
         if found := self.projects.get(name):
             return found
         return _fold(self.projects.values(), settings, lambda project: project.name, name)
 
-    def add_project(self, name: str, fields: ProjectFields, settings: Settings) -> Project:
+    def add_project(self, name: str, fields: ProjectFields, settings: EmulatorSettings) -> StoredProject:
         """Create a project; 409 if the name is taken."""
         if self.project(name, settings):
-            raise ApiError(409, f"Project '{name}' already exists")
+            raise RefusedRequestError(409, f"Project '{name}' already exists")
         now = self.clock()
         title = fields.get("title", _title(name, settings))
         joins = fields.get("user_auto_join", False)
-        project = Project(new_id(), name, title, fields.get("description", ""), now, now, joins)
+        project = StoredProject(new_id(), name, title, fields.get("description", ""), now, now, joins)
         self.projects[name] = project
         return project
 
-    def update_project(self, name: str, fields: ProjectFields, settings: Settings) -> Project:
+    def update_project(self, name: str, fields: ProjectFields, settings: EmulatorSettings) -> StoredProject:
         """Change a project's title or description."""
         project = self.existing_project(name, settings)
         changed = replace(project, updated_at=self.clock(), **fields)
         self.projects[project.name] = changed
         return changed
 
-    def delete_project(self, name: str, settings: Settings, *, force: bool) -> None:
+    def delete_project(self, name: str, settings: EmulatorSettings, *, force: bool) -> None:
         """Delete a project; 409 while it holds something, unless forced."""
         project = self.existing_project(name, settings)
         sources = [source for source in self.sources.values() if source.owner == project.name]
@@ -101,7 +101,7 @@ class Tenant:
         held = ", ".join(f'"{kind}": {count}' for kind, count in counts.items() if count)
         if held and not force:
             message = "Project contains child resources but force deletion was not requested"
-            raise ApiError(409, f"{message}: {{{held}}}")
+            raise RefusedRequestError(409, f"{message}: {{{held}}}")
         for dataset in datasets:
             del self.datasets.by_id[dataset.id]
         for source in sources:
@@ -110,11 +110,11 @@ class Tenant:
             self.delete_bucket(bucket.id)
         del self.projects[project.name]
 
-    def existing_project(self, name: str, settings: Settings) -> Project:
+    def existing_project(self, name: str, settings: EmulatorSettings) -> StoredProject:
         """Find a project by name; 404 if there is none."""
         project = self.project(name, settings)
         if project is None:
-            raise ApiError(404, f"No such project: '{name}'")
+            raise RefusedRequestError(404, f"No such project: '{name}'")
         return project
 
     def let_user_into_project(self, user_id: str, project: str) -> None:
@@ -125,7 +125,7 @@ class Tenant:
 
     # Buckets
 
-    def bucket(self, owner: str, name: str, settings: Settings) -> Bucket | None:
+    def bucket(self, owner: str, name: str, settings: EmulatorSettings) -> StoredBucket | None:
         """Find a bucket by project and name."""
         for bucket in self.buckets.values():
             if _same((bucket.owner, bucket.name), (owner, name), settings):
@@ -133,19 +133,19 @@ class Tenant:
         return None
 
     def add_bucket(
-        self, owner: str, name: str, title: str | None, settings: Settings, bucket_id: str | None = None
-    ) -> Bucket:
+        self, owner: str, name: str, title: str | None, settings: EmulatorSettings, bucket_id: str | None = None
+    ) -> StoredBucket:
         """Create a bucket; 409 if the name is taken."""
         project = self.existing_project(owner, settings)
         if self.bucket(owner, name, settings):
-            raise ApiError(409, f"Bucket '{owner}/{name}' already exists")
+            raise RefusedRequestError(409, f"Bucket '{owner}/{name}' already exists")
         now = self.clock()
         shown = _title(name, settings) if title is None else title
-        bucket = Bucket(bucket_id or new_id(), project.name, name, shown, now, now)
+        bucket = StoredBucket(bucket_id or new_id(), project.name, name, shown, now, now)
         self.buckets[bucket.id] = bucket
         return bucket
 
-    def update_bucket(self, bucket: Bucket, title: str | None) -> Bucket:
+    def update_bucket(self, bucket: StoredBucket, title: str | None) -> StoredBucket:
         """Change a bucket's title, if there is one to change it to."""
         changed = replace(bucket, title=bucket.title if title is None else title, updated_at=self.clock())
         self.buckets[bucket.id] = changed
@@ -154,21 +154,21 @@ class Tenant:
     def delete_bucket(self, bucket_id: str) -> None:
         """Delete a bucket; the sources that loaded from it are detached, a guess."""
         if self.buckets.pop(bucket_id, None) is None:
-            raise ApiError(404, f"Bucket '{bucket_id}' not found")
+            raise RefusedRequestError(404, f"Bucket '{bucket_id}' not found")
         for source in list(self.sources.values()):
             if source.bucket_id == bucket_id:
                 self._put("update", source, replace(source, bucket_id=None))
 
     # Sources
 
-    def source(self, owner: str, name: str, settings: Settings) -> Source | None:
+    def source(self, owner: str, name: str, settings: EmulatorSettings) -> StoredSource | None:
         """Find a source by project and name."""
         if source_id := self._ids.get((owner, name)):
             return self.sources[source_id]
         full = f"{owner}/{name}"
         return _fold(self.sources.values(), settings, lambda source: f"{source.owner}/{source.name}", full)
 
-    def list_sources(self, owner: str | None, settings: Settings) -> list[Source]:
+    def list_sources(self, owner: str | None, settings: EmulatorSettings) -> list[StoredSource]:
         """List the sources of one project, or of all."""
         if owner is None:
             return list(self.sources.values())
@@ -176,26 +176,26 @@ class Tenant:
         if project is None:
             if settings.missing_project_list == "empty":
                 return []
-            raise ApiError(settings.missing_project_list, f"Project '{owner}' not found")
+            raise RefusedRequestError(settings.missing_project_list, f"Project '{owner}' not found")
         return [source for source in self.sources.values() if source.owner == project.name]
 
     def create_source(
-        self, owner: str, name: str, fields: SourceFields, settings: Settings, *, source_id: str | None = None
-    ) -> Source:
+        self, owner: str, name: str, fields: SourceFields, settings: EmulatorSettings, *, source_id: str | None = None
+    ) -> StoredSource:
         """Create a source; what happens if the name is taken is the setting ``duplicate_put``."""
         project = self.project(owner, settings)
         if project is None:
-            raise ApiError(settings.missing_project, f"Project '{owner}' not found")
+            raise RefusedRequestError(settings.missing_project, f"Project '{owner}' not found")
         existing = self.source(owner, name, settings)
         if existing is not None:
             if settings.duplicate_put == "upsert":
                 return self._change(existing, fields, settings)
-            raise ApiError(settings.duplicate_put, f"Source '{owner}/{name}' already exists")
+            raise RefusedRequestError(settings.duplicate_put, f"Source '{owner}/{name}' already exists")
         if settings.source_quota is not None and len(self.sources) >= settings.source_quota:
-            raise ApiError(403, f"quotas exceeded: this tenant may hold {settings.source_quota} sources")
+            raise RefusedRequestError(403, f"quotas exceeded: this tenant may hold {settings.source_quota} sources")
         self._check_bucket(fields, settings)
         now = self.clock()
-        source = Source(
+        source = StoredSource(
             id=source_id or new_id(),
             owner=project.name,
             name=name,
@@ -213,32 +213,32 @@ class Tenant:
         )
         return self._put("create", None, source)
 
-    def update_source(self, owner: str, name: str, fields: SourceFields, settings: Settings) -> Source:
+    def update_source(self, owner: str, name: str, fields: SourceFields, settings: EmulatorSettings) -> StoredSource:
         """Change the fields sent and leave the others alone."""
         source = self.source(owner, name, settings)
         if source is None:
-            raise ApiError(404, f"Source '{owner}/{name}' not found")
+            raise RefusedRequestError(404, f"Source '{owner}/{name}' not found")
         return self._change(source, fields, settings)
 
-    def delete_source(self, source_id: str, settings: Settings) -> None:
+    def delete_source(self, source_id: str, settings: EmulatorSettings) -> None:
         """Delete a source; whether one that is gone is an error is a setting."""
         source = self.sources.get(source_id)
         if source is not None:
             self._remove(source)
         elif settings.delete_missing != 200:
-            raise ApiError(settings.delete_missing, f"Source '{source_id}' not found")
+            raise RefusedRequestError(settings.delete_missing, f"Source '{source_id}' not found")
 
-    def set_comments(self, source: Source, count: int) -> None:
+    def set_comments(self, source: StoredSource, count: int) -> None:
         """Say how many comments a source holds; its ``updated_at`` stays, since its settings did not change."""
         self.sources[source.id] = replace(source, num_comments=count)
 
     def load(
         self,
-        projects: list[Project],
-        buckets: list[Bucket],
-        sources: list[Source],
-        users: list[User],
-        datasets: list[Dataset],
+        projects: list[StoredProject],
+        buckets: list[StoredBucket],
+        sources: list[StoredSource],
+        users: list[StoredUser],
+        datasets: list[StoredDataset],
     ) -> None:
         """Take over records that were kept elsewhere, in place of its own."""
         self.projects = {project.name: project for project in projects}
@@ -248,7 +248,7 @@ class Tenant:
         self._ids = {(source.owner, source.name): source.id for source in sources}
         self.datasets = Datasets(datasets)
 
-    def without(self, changes: Iterable[Change]) -> Tenant:
+    def without(self, changes: Iterable[SourceChange]) -> Tenant:
         """Give a copy, good for reading, in which the changes given have not been made; the latest comes first."""
         sources = dict(self.sources)
         for change in changes:
@@ -259,7 +259,7 @@ class Tenant:
         ids = {(source.owner, source.name): source.id for source in sources.values()}
         return replace(self, sources=sources, _ids=ids)
 
-    def _change(self, source: Source, fields: SourceFields, settings: Settings) -> Source:
+    def _change(self, source: StoredSource, fields: SourceFields, settings: EmulatorSettings) -> StoredSource:
         self._check_bucket(fields, settings)
         sensitive = tuple(fields.get("sensitive_properties", source.sensitive_properties))
         if settings.sensitive_properties_update == "merge":
@@ -281,37 +281,39 @@ class Tenant:
             changed = replace(changed, updated_at=self.clock())
         return self._put("update", source, changed)
 
-    def _check_bucket(self, fields: SourceFields, settings: Settings) -> None:
+    def _check_bucket(self, fields: SourceFields, settings: EmulatorSettings) -> None:
         bucket_id = fields.get("bucket_id")
         if bucket_id is None or bucket_id in self.buckets or settings.unknown_bucket == "accept":
             return
-        raise ApiError(settings.unknown_bucket, f"Bucket '{bucket_id}' not found")
+        raise RefusedRequestError(settings.unknown_bucket, f"Bucket '{bucket_id}' not found")
 
-    def _put(self, action: Literal["create", "update"], before: Source | None, after: Source) -> Source:
+    def _put(
+        self, action: Literal["create", "update"], before: StoredSource | None, after: StoredSource
+    ) -> StoredSource:
         self.sources[after.id] = after
         self._ids[after.owner, after.name] = after.id
-        self.record(Change(self.clock(), self.path, action, before, after))
+        self.record(SourceChange(self.clock(), self.path, action, before, after))
         return after
 
-    def _remove(self, source: Source) -> None:
+    def _remove(self, source: StoredSource) -> None:
         del self.sources[source.id]
         del self._ids[source.owner, source.name]
         self.datasets.forget_source(source.id)
-        self.record(Change(self.clock(), self.path, "delete", source, None))
+        self.record(SourceChange(self.clock(), self.path, "delete", source, None))
 
 
-def _title(name: str, settings: Settings) -> str:
+def _title(name: str, settings: EmulatorSettings) -> str:
     return name[:_LONGEST_TITLE] if settings.default_title == "name" else ""
 
 
-def _same(one: tuple[str, str], other: tuple[str, str], settings: Settings) -> bool:
+def _same(one: tuple[str, str], other: tuple[str, str], settings: EmulatorSettings) -> bool:
     if settings.names_case_sensitive:
         return one == other
     return tuple(part.lower() for part in one) == tuple(part.lower() for part in other)
 
 
 def _fold(
-    records: Iterable[_Record], settings: Settings, name_of: Callable[[_Record], str], wanted: str
+    records: Iterable[_Record], settings: EmulatorSettings, name_of: Callable[[_Record], str], wanted: str
 ) -> _Record | None:
     if settings.names_case_sensitive:
         return None

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from airflow_provider_cm.emulator.dataset_json import dataset_json
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_sync import Target, message_jsons
 from airflow_provider_cm.emulator.operations import check_body, check_name, parse_json
 from airflow_provider_cm.emulator.permissions import ROLES
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_cm.emulator.message_store import Bill
-    from airflow_provider_cm.emulator.records import Source, SourceFields
+    from airflow_provider_cm.emulator.records import SourceFields, StoredSource
     from airflow_provider_cm.emulator.state import State
 
 
@@ -247,17 +247,17 @@ class TenantHandle:
         body = check_body({"source": fields}, "updateSource" if update else "createSource", settings)
         return source_fields(body["source"], settings, update=update)
 
-    def _find(self, project: str, name: str) -> Source:
+    def _find(self, project: str, name: str) -> StoredSource:
         source = self._state.tenant(self.path).source(project, name, self._state.settings)
         if source is None:
-            raise ApiError(404, f"Source '{project}/{name}' not found")
+            raise RefusedRequestError(404, f"Source '{project}/{name}' not found")
         return source
 
     def _messages_of(self, project: str, name: str) -> Target:
         state = self._state
         return Target(state.messages, self.path, self._find(project, name).id, state.now(), state.settings)
 
-    def _show(self, source: Source) -> dict[str, Any]:
+    def _show(self, source: StoredSource) -> dict[str, Any]:
         return source_json(source, self._state.settings.changed(shapes="full"), language=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.records import new_id
 
@@ -85,9 +85,9 @@ class Tokens:
         """
         with self._lock:
             if value in self.grants:
-                raise ApiError(409, "That value is a known token already")
+                raise RefusedRequestError(409, "That value is a known token already")
             if any(grant.name == name for grant in self.grants.values()):
-                raise ApiError(409, f"There is a token named '{name}' already")
+                raise RefusedRequestError(409, f"There is a token named '{name}' already")
             self.grants[value] = Grant(name, value, permissions, tenant=tenant)
             return self.grants[value]
 
@@ -101,7 +101,7 @@ class Tokens:
             for grant in self.grants.values():
                 if grant.name == name:
                     return grant
-        raise ApiError(404, f"There is no token named '{name}'")
+        raise RefusedRequestError(404, f"There is no token named '{name}'")
 
     def owners(self, tenant: Tenant) -> list[Grant]:
         """Give one token for each of a tenant's users that has any."""
@@ -124,7 +124,7 @@ class Tokens:
         """Give a token another value, as its owner regenerating it would; the old value is refused from then on."""
         with self._lock:
             if value in self.grants:
-                raise ApiError(409, "That value is a known token already")
+                raise RefusedRequestError(409, "That value is a known token already")
             old = self.named(name)
             del self.grants[old.value]
             self.grants[value] = replace(old, value=value)
@@ -161,13 +161,13 @@ class Tokens:
         """Give the grant of a bearer token; 401 if there is none, it is another tenant's, or it has expired."""
         headers = {"WWW-Authenticate": "Bearer"}
         if not value:
-            raise ApiError(401, "Authentication is required: send Authorization: Bearer <token>", headers)
+            raise RefusedRequestError(401, "Authentication is required: send Authorization: Bearer <token>", headers)
         with self._lock:
             grant = self.grants.get(value)
         if grant is None or not grant.belongs_to(tenant):
-            raise ApiError(401, "The token is not valid", headers)
+            raise RefusedRequestError(401, "The token is not valid", headers)
         if grant.expires_at is not None and grant.expires_at <= self._clock():
-            raise ApiError(401, "The token has expired", headers)
+            raise RefusedRequestError(401, "The token has expired", headers)
         return grant
 
     def find(self, authorization: str | None) -> Grant | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
-    from airflow_provider_cm.emulator.records import Source
+    from airflow_provider_cm.emulator.records import StoredSource
     from tests.e2e.conftest import RealAirflow
 
 pytestmark = [pytest.mark.e2e, pytest.mark.every_airflow]
@@ -197,7 +197,7 @@ def test_the_example_runs_when_its_source_changes(airflow: RealAirflow, emulator
 Observed = tuple[str, str] | None
 
 
-def named(source: Source | None, name: str) -> bool:
+def named(source: StoredSource | None, name: str) -> bool:
     return source is not None and (source.owner, source.name) == ("watched", name)
 
 
@@ -210,17 +210,17 @@ def told(story: Story, source: str, until: str) -> list[Observed]:
 
 def expected(emulator: EmulatorServer, source: str, until: str) -> list[Observed]:
     """Derive the events from the server's own records: its changes, and the polls that fell between them."""
-    versions: list[tuple[Any, Source | None]] = [
+    versions: list[tuple[Any, StoredSource | None]] = [
         (change.at, change.after)
         for change in emulator.changes
         if named(change.before, source) or named(change.after, source)
     ]
-    states: list[Source | None] = []
+    states: list[StoredSource | None] = []
     for poll in listings(emulator, "watched"):
         if poll.status == 200:
             known = [after for at, after in versions if at <= poll.at]
             states.append(known[-1] if known else None)
-    happened: dict[str, Callable[[Source | None, Source | None], bool]] = {
+    happened: dict[str, Callable[[StoredSource | None, StoredSource | None], bool]] = {
         "exists": lambda was, now: now is not None and (was is None or was.id != now.id),
         "absent": lambda was, now: now is None and was is not None,
         "updated": lambda was, now: now is not None and now != was,

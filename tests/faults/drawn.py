@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from hypothesis import strategies as st
 
-from airflow_provider_cm.emulator import Settings
+from airflow_provider_cm.emulator import EmulatorSettings
 from tests.faults.proxy import Wire
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _SELDOM = {"languages", "max_title", "max_description", "max_sensitive_propertie
 def setting_values() -> dict[str, list[object]]:
     """Give the values of every setting of the emulator, the default among them as often as all others together."""
     values: dict[str, list[object]] = {}
-    for name, field in Settings.model_fields.items():
+    for name, field in EmulatorSettings.model_fields.items():
         if get_origin(field.annotation) is Literal:
             allowed = list(get_args(field.annotation))
         elif field.annotation is bool:
@@ -75,7 +75,7 @@ def random_settings(dice: random.Random, **fixed: object) -> dict[str, object]:
 
 def odd_settings(settings: Mapping[str, object]) -> list[str]:
     """Name the settings that differ from the default, with their values, for the report."""
-    defaults = Settings().model_dump()
+    defaults = EmulatorSettings().model_dump()
     return [f"{name}={value}" for name, value in settings.items() if value != defaults[name]]
 
 

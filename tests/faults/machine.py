@@ -34,7 +34,7 @@ from airflow_provider_cm.api import (
 )
 from airflow_provider_cm.api.client_credentials import forget_tokens
 from airflow_provider_cm.api.lost_responses import DATE_TOLERANCE, LAG
-from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
+from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from tests.faults.drawn import ANSWERS, SCRIPT, SETTINGS, STALLS, odd_settings
 from tests.faults.proxy import Step, Wire
 from tests.faults.world import (
@@ -54,8 +54,8 @@ from tests.faults.world import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_cm.emulator.records import Change
-    from airflow_provider_cm.emulator.records import Source as Held
+    from airflow_provider_cm.emulator.records import SourceChange
+    from airflow_provider_cm.emulator.records import StoredSource as Held
 
 NAMES = ("inbox", "Inbox", "survey")
 NOWHERE = "nowhere"
@@ -281,7 +281,7 @@ class Clients(RuleBasedStateMachine):
         """Let a client act, and collect what the server did meanwhile."""
         world = self.world
         world.time.skip(BETWEEN)
-        rivals: list[Change] = []
+        rivals: list[SourceChange] = []
         steps = [self.step(name, rivals, *drawn) for drawn in script]
         if stall is not None:
             steps.insert(len(steps) // 2, Step(stall))
@@ -322,7 +322,9 @@ class Clients(RuleBasedStateMachine):
         assert client not in {VIEWER, STRANGER} or not moment.own, "a client without the permission has written"
         return result, error, moment
 
-    def step(self, name: str, rivals: list[Change], wire: Wire, answer: str | None, rival: str, when: str) -> Step:
+    def step(
+        self, name: str, rivals: list[SourceChange], wire: Wire, answer: str | None, rival: str, when: str
+    ) -> Step:
         """Make one step of the proxy's script of what was drawn."""
 
         def interfere() -> None:

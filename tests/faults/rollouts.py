@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import ApiSession, CommsMiningError, DeveloperToken, RetryPolicy, SourcesApi
 from airflow_provider_cm.api.lost_responses import LAG
-from airflow_provider_cm.emulator import Settings
-from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
+from airflow_provider_cm.emulator import EmulatorSettings
+from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from airflow_provider_cm.rollout import Manifest, Report, apply, observe, plan
 from airflow_provider_cm.rollout.actions import CARRIED_OUT
 from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
@@ -29,8 +29,8 @@ from tests.rollout.world import has, name_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_provider_cm.emulator.records import Change
-    from airflow_provider_cm.emulator.records import Source as Held
+    from airflow_provider_cm.emulator.records import SourceChange
+    from airflow_provider_cm.emulator.records import StoredSource as Held
     from airflow_provider_cm.rollout import Action, Outcome, Plan
 
 OWNED = [f"s-{number}" for number in range(6)]
@@ -43,7 +43,8 @@ FRESH = timedelta(seconds=1.5)
 LATE = timedelta(seconds=600)
 # Settings with which a rollout succeeds wherever nothing else goes wrong.
 CALM = {
-    name: Settings.model_fields[name].default for name in ("max_title", "languages", "source_quota", "rate_limit")
+    name: EmulatorSettings.model_fields[name].default
+    for name in ("max_title", "languages", "source_quota", "rate_limit")
 } | {
     "max_sensitive_properties": 4096,
     "sensitive_properties_update": "replace",
@@ -245,7 +246,7 @@ class Trial:
                     f"(plan: {action}; verified: {each.report.problem or 'yes'}): {changes}"
                 )
 
-    def wrong(self, change: Change, action: Action | None, changes: list[Change]) -> str | None:
+    def wrong(self, change: SourceChange, action: Action | None, changes: list[SourceChange]) -> str | None:
         """Say what is wrong with a change that an apply has made."""
         if not self.may_write:
             return "a client without the permission has written"
@@ -270,7 +271,7 @@ class Trial:
             None if any(has(state, action.before) for state in lately) else "it was not as planned when it was deleted"
         )
 
-    def untrue(self, applied: Applied, action: Action, outcome: Outcome, changes: list[Change]) -> str | None:
+    def untrue(self, applied: Applied, action: Action, outcome: Outcome, changes: list[SourceChange]) -> str | None:
         """Say what is untrue about an outcome."""
         mine = [change for change in changes if same_name(name_of(change), action.name, self.settings)]
         own = [change for change in mine if change.request is not None]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from airflow_provider_cm.emulator import Settings
+from airflow_provider_cm.emulator import EmulatorSettings
 from tests.faults.drawn import setting_values
 from tests.faults.machine import Clients
 
@@ -25,12 +25,12 @@ REPORT = os.environ.get("FAULT_REPORT")
 def test_every_setting_of_the_emulator_is_drawn() -> None:
     """A new setting is drawn by itself, or asks here for values to draw."""
     for name, values in setting_values().items():
-        default = Settings.model_fields[name].default
+        default = EmulatorSettings.model_fields[name].default
         assert default in values, name
         assert [value for value in values if value != default], name
         for value in values:
-            assert getattr(Settings().changed(**{name: value}), name) == value
-    assert set(setting_values()) == set(Settings.model_fields)
+            assert getattr(EmulatorSettings().changed(**{name: value}), name) == value
+    assert set(setting_values()) == set(EmulatorSettings.model_fields)
 
 
 def test_what_is_reported_is_what_the_server_holds(world: World) -> None:
@@ -57,5 +57,5 @@ def test_what_is_reported_is_what_the_server_holds(world: World) -> None:
         assert set(tally.operations) == {"create", "update", "delete", "get", "list"}
         drawn = {each.partition("=")[0] for each in tally.settings}
         # So few examples may leave out one that is drawn seldom.
-        assert EXAMPLES < 150 or drawn == set(Settings.model_fields), "settings that were never drawn"
+        assert EXAMPLES < 150 or drawn == set(EmulatorSettings.model_fields), "settings that were never drawn"
         Path(REPORT).write_text(json.dumps(tally.to_dict()))

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api.client_credentials import forget_tokens
-from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
+from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from airflow_provider_cm.triggers.poll_loop import Snapshot
 from airflow_provider_cm.triggers.sources import SourceTrigger
 from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
@@ -27,7 +27,7 @@ from tests.faults.world import PROJECT, TENANT, World, as_read, same_name
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from airflow_provider_cm.emulator.records import Source as Held
+    from airflow_provider_cm.emulator.records import StoredSource as Held
     from airflow_provider_cm.triggers.poll_loop import PollFailure
 
 NAMES = ["inbox", "Inbox", "survey"]

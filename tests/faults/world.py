@@ -14,10 +14,10 @@ from tests.faults.proxy import Wire
 
 if TYPE_CHECKING:
     from airflow_provider_cm.api import Source
-    from airflow_provider_cm.emulator import EmulatorServer, Settings
+    from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
     from airflow_provider_cm.emulator.faults import Fault
-    from airflow_provider_cm.emulator.records import Change
-    from airflow_provider_cm.emulator.records import Source as Held
+    from airflow_provider_cm.emulator.records import SourceChange
+    from airflow_provider_cm.emulator.records import StoredSource as Held
     from tests.faults.proxy import FaultProxy, Seen
 
 PROJECT = "acme-dev"
@@ -113,7 +113,7 @@ class Moment:
 
     states: list[Held | None]
     earlier: list[Held | None]
-    own: list[Change]
+    own: list[SourceChange]
     seen: list[Seen]
     refused: int
     seconds: float
@@ -129,7 +129,7 @@ class Moment:
         written = [change.after for change in self.own]
         return any(state is not None and (state.id not in made or state not in written) for state in self.shown)
 
-    def left(self) -> list[Change]:
+    def left(self) -> list[SourceChange]:
         """Give what this call did and no rival has undone: what is undone before it is read back leaves no trace."""
         return [change for change in self.own if change.after == self.states[-1]]
 
@@ -138,12 +138,12 @@ def fault_name(fault: Fault) -> str:
     return " ".join(filter(None, [fault.kind, fault.odd]))
 
 
-def concerns(change: Change, name: str, settings: Settings) -> bool:
+def concerns(change: SourceChange, name: str, settings: EmulatorSettings) -> bool:
     """Whether a change was made to the source of this name."""
     return any(each is not None and same_name(each.name, name, settings) for each in (change.before, change.after))
 
 
-def same_name(one: str, other: str, settings: Settings) -> bool:
+def same_name(one: str, other: str, settings: EmulatorSettings) -> bool:
     return one == other if settings.names_case_sensitive else one.lower() == other.lower()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
 from tests.features import has
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     (dags / "broken.py").write_text(text)
 
     with (
-        EmulatorServer(settings=Settings(shapes="full")) as full,
-        EmulatorServer(settings=Settings(shapes="docs")) as docs,
+        EmulatorServer(settings=EmulatorSettings(shapes="full")) as full,
+        EmulatorServer(settings=EmulatorSettings(shapes="docs")) as docs,
         EmulatorServer() as other,
     ):
         servers = {"full": full, "docs": docs, "broken": other}

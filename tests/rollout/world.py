@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import ApiSession, DeveloperToken, RetryPolicy, SourcesApi
 from airflow_provider_cm.api.source_fields import SETTABLE
-from airflow_provider_cm.emulator.errors import ApiError as EmulatorError
+from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.rollout import Action, Manifest, Outcome, Plan, Report, observe, plan
 from tests.faults.proxy import FaultProxy, Step, Wire
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_cm.emulator import EmulatorServer
-    from airflow_provider_cm.emulator.records import Change
-    from airflow_provider_cm.emulator.records import Source as Held
+    from airflow_provider_cm.emulator.records import SourceChange
+    from airflow_provider_cm.emulator.records import StoredSource as Held
 
 PROJECT = "acme-dev"
 NAMES = [f"s-{number:02}" for number in range(16)]
@@ -174,7 +174,9 @@ class Rollout:
             problem = self.untrue(action, outcome, [change for change in mine if change.request is not None], states)
             assert problem is None, f"seed {self.seed}, {self.happened}: {outcome}: {problem}: {mine}"
 
-    def untrue(self, action: Action, outcome: Outcome, own: list[Change], states: list[Held | None]) -> str | None:
+    def untrue(
+        self, action: Action, outcome: Outcome, own: list[SourceChange], states: list[Held | None]
+    ) -> str | None:
         upsert = self.server.settings.duplicate_put == "upsert"
         kinds = {action.kind} | ({"update"} if upsert and action.kind == "create" else set())
         if not {change.action for change in own} <= kinds:
@@ -199,7 +201,7 @@ class Rollout:
         return None
 
 
-def name_of(change: Change) -> str:
+def name_of(change: SourceChange) -> str:
     source = change.after or change.before
     assert source is not None
     return source.name

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_cm.emulator.probe.client import Client
-from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, Credentials, DeveloperToken
+from airflow_provider_cm.emulator.probe.client import ProbeClient
+from airflow_provider_cm.emulator.probe.credentials import ApplicationCredentials, Credentials, TokenCredentials
 from airflow_provider_cm.emulator.probe.message_questions import MOST_AI_UNITS
 from airflow_provider_cm.emulator.probe.run import ProbeRun
 from airflow_provider_cm.emulator.probe.scratch import ScratchProject
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str], *, backoff: float = 1.0) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        client = Client(_endpoint(options), _credentials(options), pause=options.pause, backoff=backoff)
+        client = ProbeClient(_endpoint(options), _credentials(options), pause=options.pause, backoff=backoff)
         scratch = ScratchProject(client, options.project)
         scratch.viewer_token = _secret(options.viewer_token_env) if options.viewer_token_env else None
         scratch.languages = tuple(part.strip() for part in options.languages.split(",") if part.strip())
@@ -109,7 +109,7 @@ def _confirm(scratch: ScratchProject, *, yes: bool) -> None:
 
 
 @contextmanager
-def _stopping(client: Client) -> Iterator[None]:
+def _stopping(client: ProbeClient) -> Iterator[None]:
     """Have signals stop it between two requests, so that no create is left in flight."""
 
     def stop(_number: int, _frame: object) -> None:
@@ -153,11 +153,11 @@ def _credentials(options: argparse.Namespace) -> Credentials:
     if options.token_env and any(application):
         raise _RefusedError("either --token-env or --app-id, --app-secret-env and --identity-url, not both")
     if options.token_env:
-        return DeveloperToken(_secret(options.token_env))
+        return TokenCredentials(_secret(options.token_env))
     if not all(application):
         raise _RefusedError("needs --token-env, or --app-id, --app-secret-env and --identity-url")
     _check_url("--identity-url", options.identity_url, allow_http=options.allow_http)
-    return ClientCredentials(options.identity_url, options.app_id, _secret(options.app_secret_env))
+    return ApplicationCredentials(options.identity_url, options.app_id, _secret(options.app_secret_env))
 
 
 def _secret(variable: str) -> str:
@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--viewer-token-env", metavar="NAME", help="environment variable that holds a token that may only look")
     add(
         "--languages",
-        default=",".join(Settings().languages),
+        default=",".join(EmulatorSettings().languages),
         metavar="A,B",
         help="languages to try if the service does not name them itself (default: %(default)s)",
     )

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import requests
 
-from airflow_provider_cm.emulator.probe.credentials import Bearer, DeniedError, TroubleError
+from airflow_provider_cm.emulator.probe.credentials import DeniedError, ProbeAuth, TroubleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Reply:
+class ProbeReply:
     """One answer of the API that has the API's shape."""
 
     status: int
@@ -70,7 +70,7 @@ def clean(text: str) -> str:
     return shown if len(shown) <= 160 else shown[:157] + "..."
 
 
-class Client:
+class ProbeClient:
     """
     Calls one endpoint.
 
@@ -92,7 +92,9 @@ class Client:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = _USER_AGENT
 
-    def call(self, method: str, *path: str, body: object = None, token: str | None = None, query: Query = ()) -> Reply:
+    def call(
+        self, method: str, *path: str, body: object = None, token: str | None = None, query: Query = ()
+    ) -> ProbeReply:
         """
         Send a request and give the answer, whatever its status.
 
@@ -132,12 +134,12 @@ class Client:
         """Let some time pass."""
         self._wait(seconds)
 
-    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None, query: Query) -> Reply:
+    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None, query: Query) -> ProbeReply:
         if self.requests:
             self._wait(self._pause)
         if self.stop.is_set() and not self.cleaning:
             raise StoppedError
-        auth = Bearer(self.credentials.token() if token is None else token)
+        auth = ProbeAuth(self.credentials.token() if token is None else token)
         url = "/".join([f"{self.endpoint}/api/v1/sources", *(quote(part, safe=":") for part in path)])
         self.requests += 1
         try:
@@ -155,7 +157,7 @@ class Client:
         elif self.stop.wait(seconds):
             raise StoppedError
 
-    def _note(self, reply: Reply) -> None:
+    def _note(self, reply: ProbeReply) -> None:
         for source in (reply.source, *reply.sources):
             for name in ("created_at", "updated_at"):
                 if isinstance(source.get(name), str):
@@ -176,7 +178,7 @@ def _read(answer: requests.Response) -> bytes:
     return b"".join(parts)
 
 
-def _reply(answer: requests.Response, raw: bytes) -> Reply:
+def _reply(answer: requests.Response, raw: bytes) -> ProbeReply:
     status = answer.status_code
     if status >= 500 or status in (408, 425):
         raise TroubleError(f"it answered {status}")
@@ -186,12 +188,12 @@ def _reply(answer: requests.Response, raw: bytes) -> Reply:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         if status == 429:
-            return Reply(status, {}, answer.headers)
+            return ProbeReply(status, {}, answer.headers)
         raise TroubleError(f"it answered {status} and no JSON") from None
     expected = "ok" if status < 300 else "error"
     if not isinstance(body, dict) or body.get("status") != expected:
         raise TroubleError(f"it answered {status} with an envelope that does not say {expected!r}")
-    return Reply(status, body, answer.headers)
+    return ProbeReply(status, body, answer.headers)
 
 
 def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:

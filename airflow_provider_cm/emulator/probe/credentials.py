@@ -34,7 +34,7 @@ class Credentials(Protocol):
 
 
 @dataclass(frozen=True)
-class DeveloperToken:
+class TokenCredentials:
     """A token as it is."""
 
     value: str = field(repr=False)
@@ -49,7 +49,7 @@ class DeveloperToken:
 
 
 @dataclass
-class ClientCredentials:
+class ApplicationCredentials:
     """
     Tokens minted for an external application.
 
@@ -108,7 +108,7 @@ class ClientCredentials:
         return answer.status_code, body if isinstance(body, dict) else {}
 
 
-class Bearer(AuthBase):
+class ProbeAuth(AuthBase):
     """Puts a token on a request; as ``auth``, since a .netrc file would replace a plain header."""
 
     def __init__(self, token: str) -> None:

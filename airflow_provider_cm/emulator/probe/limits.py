@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.scratch import Answer, UnsettledError
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
-_DEFAULT = Settings()
+_DEFAULT = EmulatorSettings()
 
 
 def longest(accepts: Callable[[int], bool], guess: int, most: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.probe.client import Reply
+    from airflow_provider_cm.emulator.probe.client import ProbeReply
     from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
 # More than they need, so that a surprise is no surprise on the bill.
@@ -26,11 +26,11 @@ def _message(message_id: str, text: str = "probe", **more: Any) -> dict[str, Any
     return {"id": message_id, "timestamp": _TIME, "messages": [{"body": {"text": text}}], **more}
 
 
-def _sync(scratch: ScratchProject, *comments: dict[str, Any]) -> Reply:
+def _sync(scratch: ScratchProject, *comments: dict[str, Any]) -> ProbeReply:
     return scratch.client.call("POST", *scratch.place(), "sync", body={"comments": comments})
 
 
-def _synced(scratch: ScratchProject, *comments: dict[str, Any]) -> Reply:
+def _synced(scratch: ScratchProject, *comments: dict[str, Any]) -> ProbeReply:
     reply = _sync(scratch, *comments)
     if not reply.ok:
         raise UnsettledError(f"a message could not be loaded: {reply}")

@@ -16,14 +16,14 @@ from airflow_provider_cm.emulator.probe.limits import max_description, max_sensi
 from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.probe.client import Reply
+    from airflow_provider_cm.emulator.probe.client import ProbeReply
     from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
 _MOST_UPDATES = 25
 _PUBLIC_TAGS = ("generic.0.CONVKER5",)
 
 
-def _status(reply: Reply, *allowed: int) -> int:
+def _status(reply: ProbeReply, *allowed: int) -> int:
     if reply.status not in allowed:
         raise UnsettledError(f"it answered {reply}, which the emulator has no setting for")
     return reply.status

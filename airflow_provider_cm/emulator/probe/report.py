@@ -6,18 +6,18 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 _NEVER_ASKED = ("source_quota", "message_quota", "max_batch", "max_raw_email_batch", "rate_limit", "latency_ms")
 _HARMFUL = "finding it out would mean to load or to fill the service"
 
 
 @dataclass
-class Report:
+class ProbeReport:
     """
     The outcome of one run.
 
-    :param settings: settled settings, as values of :class:`~airflow_provider_cm.emulator.settings.Settings`.
+    :param settings: settled settings, as values of :class:`~airflow_provider_cm.emulator.settings.EmulatorSettings`.
     :param evidence: what each was settled by.
     :param unsettled: setting to the reason why it is not settled.
     :param observed: what else was seen.
@@ -40,7 +40,7 @@ class Report:
 
     def complete(self) -> None:
         """Give a reason for each setting that nothing was said about."""
-        for name in Settings.model_fields:
+        for name in EmulatorSettings.model_fields:
             if name not in self.settings and name not in self.unsettled:
                 why = _HARMFUL if name in _NEVER_ASKED else "it was not asked"
                 self.unsettled[name] = why
@@ -73,7 +73,7 @@ class Report:
 
     def render(self) -> str:
         """Write it for a person."""
-        default = Settings()
+        default = EmulatorSettings()
         lines = [f"What {self.endpoint} does, as settings of the emulator:"]
         for name, value in self.settings.items():
             same = value == getattr(default, name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.client import Client, StoppedError
-from airflow_provider_cm.emulator.probe.credentials import ClientCredentials, DeniedError, TroubleError
+from airflow_provider_cm.emulator.probe.client import ProbeClient, StoppedError
+from airflow_provider_cm.emulator.probe.credentials import ApplicationCredentials, DeniedError, TroubleError
 from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.questions import QUESTIONS
-from airflow_provider_cm.emulator.probe.report import Report
+from airflow_provider_cm.emulator.probe.report import ProbeReport
 from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, ScratchProject, UnsettledError
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ class ProbeRun:
     :param tell: is told what is being done.
     """
 
-    def __init__(self, client: Client, scratch: ScratchProject, tell: Callable[[str], None]) -> None:
+    def __init__(self, client: ProbeClient, scratch: ScratchProject, tell: Callable[[str], None]) -> None:
         self._client = client
         self._scratch = scratch
         self._tell = tell
-        self.report = Report(client.endpoint, scratch.project, scratch.prefix)
+        self.report = ProbeReport(client.endpoint, scratch.project, scratch.prefix)
 
-    def go(self) -> Report:
+    def go(self) -> ProbeReport:
         """Do it; whatever happens, what was created is deleted."""
         try:
             self._check_project()
@@ -95,7 +95,7 @@ class ProbeRun:
 
     def _about_tokens(self) -> dict[str, Ask]:
         credentials = self._client.credentials
-        if not isinstance(credentials, ClientCredentials):
+        if not isinstance(credentials, ApplicationCredentials):
             return {"token_lifetime": _needs_application, "invalid_client": _needs_application}
 
         def token_lifetime(_: ScratchProject) -> Answer:

@@ -10,7 +10,7 @@ from airflow_provider_cm.emulator.probe.client import StoppedError
 from airflow_provider_cm.emulator.probe.credentials import DeniedError, TroubleError
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.probe.client import Client, Reply
+    from airflow_provider_cm.emulator.probe.client import ProbeClient, ProbeReply
 
 Json = dict[str, Any]
 # A setting's value, and the evidence for it.
@@ -33,7 +33,7 @@ class ScratchProject:
     :param project: the scratch project.
     """
 
-    def __init__(self, client: Client, project: str) -> None:
+    def __init__(self, client: ProbeClient, project: str) -> None:
         self.client = client
         self.project = project
         self.prefix = f"probe-{secrets.token_hex(8)}"
@@ -59,7 +59,7 @@ class ScratchProject:
         self._count += 1
         return f"{self.prefix}-{self._count}{suffix}"
 
-    def put(self, name: str, fields: Json, *, project: str | None = None, token: str | None = None) -> Reply:
+    def put(self, name: str, fields: Json, *, project: str | None = None, token: str | None = None) -> ProbeReply:
         """Send a create, and keep in mind what it may make."""
         place = (project or self.project, name)
         self._places.add(place)
@@ -92,7 +92,7 @@ class ScratchProject:
         """Give project and name of the source that the questions share."""
         return self.project, self.bench()["name"]
 
-    def update(self, source: Json, fields: Json) -> Reply:
+    def update(self, source: Json, fields: Json) -> ProbeReply:
         """Send an update of one of its own sources."""
         return self.client.call("POST", self.project, source["name"], body={"source": fields})
 
@@ -103,7 +103,7 @@ class ScratchProject:
             raise UnsettledError(f"a source that was created could not be read: {reply}")
         return reply.source
 
-    def delete(self, source_id: str) -> Reply:
+    def delete(self, source_id: str) -> ProbeReply:
         """Delete one of its own sources, or try to once more."""
         if source_id not in self._made and source_id not in self._gone:
             raise ValueError("that source is not the probe's")

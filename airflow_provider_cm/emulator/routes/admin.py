@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.routing import Route
 
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.faults import Fault
 from airflow_provider_cm.emulator.operations import check_name, parse_json
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.responses import application, ok
 from airflow_provider_cm.emulator.serializers import project_json, source_json
-from airflow_provider_cm.emulator.settings import Settings, explain
+from airflow_provider_cm.emulator.settings import EmulatorSettings, explain
 from airflow_provider_cm.emulator.tokens import Grant, bearer_value
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from airflow_provider_cm.emulator.records import Change, ProjectFields, Source
+    from airflow_provider_cm.emulator.records import ProjectFields, SourceChange, StoredSource
     from airflow_provider_cm.emulator.request_log import RecordedRequest
     from airflow_provider_cm.emulator.state import State
 
@@ -97,20 +97,20 @@ class AdminCall:
         try:
             return model.model_validate(self.json_object(example))
         except ValidationError as error:
-            raise ApiError(400, f"{explain(error)}; send JSON such as {example}") from None
+            raise RefusedRequestError(400, f"{explain(error)}; send JSON such as {example}") from None
 
     def json_object(self, example: str) -> dict[str, Any]:
         """Read the body as a JSON object; 400 that shows an example if it is anything else."""
         try:
             value = parse_json(self._data)
-        except ApiError as error:
-            raise ApiError(400, f"{error.message}; send JSON such as {example}") from None
+        except RefusedRequestError as error:
+            raise RefusedRequestError(400, f"{error.message}; send JSON such as {example}") from None
         if not isinstance(value, dict):
-            raise ApiError(400, f"The request body is not a JSON object; send JSON such as {example}")
+            raise RefusedRequestError(400, f"The request body is not a JSON object; send JSON such as {example}")
         return value
 
 
-def _route(method: str, path: str) -> Callable[[Callable[[AdminCall], Response]], Callable[[AdminCall], Response]]:
+def _route(methods: str, path: str) -> Callable[[Callable[[AdminCall], Response]], Callable[[AdminCall], Response]]:
     def register(handler: Callable[[AdminCall], Response]) -> Callable[[AdminCall], Response]:
         async def endpoint(request: Request) -> Response:
             state: State = request.scope["emulator.state"]
@@ -119,8 +119,8 @@ def _route(method: str, path: str) -> Callable[[Callable[[AdminCall], Response]]
             with state.lock:
                 return handler(AdminCall(request, state, data))
 
-        route = Route(ADMIN_PATH + path, endpoint, methods=[method])
-        route.methods = {method}
+        route = Route(ADMIN_PATH + path, endpoint)
+        route.methods = set(methods.split())
         _routes.append(route)
         return handler
 
@@ -131,7 +131,7 @@ def _authenticate(request: Request, state: State) -> None:
     if state.admin_token is not None:
         sent = bearer_value(request.headers.get("authorization")) or ""
         if not secrets.compare_digest(sent.encode(), state.admin_token.encode()):
-            raise ApiError(401, "The admin endpoint needs the admin token that the emulator printed")
+            raise RefusedRequestError(401, "The admin endpoint needs the admin token that the emulator printed")
 
 
 def build_admin() -> Starlette:
@@ -190,7 +190,7 @@ def add_fault(call: AdminCall) -> Response:
         made = Fault.make(**values)
         call.state.faults.put(made)
     except ValueError as error:
-        raise ApiError(400, str(error)) from None
+        raise RefusedRequestError(400, str(error)) from None
     return ok(fault=made.shown())
 
 
@@ -207,25 +207,26 @@ def get_settings(call: AdminCall) -> Response:
     return ok(settings=_settings(call.state))
 
 
-@_route("PATCH", "/settings")
+# "curl -d" sends POST.
+@_route("PATCH POST", "/settings")
 def change_settings(call: AdminCall) -> Response:
     """Change some settings, from the next request on."""
     changes = call.json_object('{"duplicate_put": "upsert"}')
     try:
         call.state.configure(**changes)
     except ValueError as error:
-        raise ApiError(400, str(error)) from None
+        raise RefusedRequestError(400, str(error)) from None
     return ok(settings=_settings(call.state))
 
 
-@_route("PUT", "/message-count")
+@_route("PUT POST", "/message-count")
 def set_message_count(call: AdminCall) -> Response:
     """Say how many messages a source holds."""
     body = call.body(MessageCount, '{"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}')
     tenant = call.state.tenant(body.tenant)
     source = tenant.source(body.project, body.name, call.state.settings)
     if source is None:
-        raise ApiError(404, f"Source '{body.project}/{body.name}' not found")
+        raise RefusedRequestError(404, f"Source '{body.project}/{body.name}' not found")
     call.state.set_message_count(body.tenant, source, body.count)
     return ok()
 
@@ -328,9 +329,9 @@ def _without_secret(request: RecordedRequest) -> str:
     return urlencode([(key, "***" if key == "client_secret" else value) for key, value in parse_qsl(text)])
 
 
-def _change(change: Change) -> dict[str, object]:
-    def show(source: Source | None) -> dict[str, Any] | None:
-        return None if source is None else source_json(source, Settings(), language=True)
+def _change(change: SourceChange) -> dict[str, object]:
+    def show(source: StoredSource | None) -> dict[str, Any] | None:
+        return None if source is None else source_json(source, EmulatorSettings(), language=True)
 
     return {
         "at": change.at.isoformat(),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from airflow_provider_cm.emulator.contract import contract_for
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_filter import MessageFilter, Thread, time_range
 from airflow_provider_cm.emulator.message_sync import Target, message_jsons
-from airflow_provider_cm.emulator.operations import Call, operation
+from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.raw_emails import comment_of
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.routes.sources import find_source
@@ -19,27 +19,27 @@ from airflow_provider_cm.emulator.routes.sources import find_source
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from airflow_provider_cm.emulator.settings import Settings
+    from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
 # What the vendor's client asks for.
 _USUAL_PAGE = 64
 
 
-def target_of(call: Call, *, write: bool = False) -> Target:
+def target_of(call: OperationCall, *, write: bool = False) -> Target:
     """Give the source that the path names as a place for messages; 404 if there is none."""
     source = find_source(call, write=write)
     return Target(call.state.messages, call.tenant.path, source.id, call.state.now(), call.settings)
 
 
-def _target_to_load(call: Call) -> Target:
+def _target_to_load(call: OperationCall) -> Target:
     if call.query.get("no_charge"):
         refusal = call.settings.no_permission
-        raise ApiError(refusal, "Permission denied: no_charge needs a permission that only the vendor has")
+        raise RefusedRequestError(refusal, "Permission denied: no_charge needs a permission that only the vendor has")
     return target_of(call, write=True)
 
 
-def _without_bad(body: Any, settings: Settings, *, name: str, schema: str) -> Any:
+def _without_bad(body: Any, settings: EmulatorSettings, *, name: str, schema: str) -> Any:
     """Find the bad items of a batch: refuse it for the first one, or go on without them, as the settings say."""
     items = body.get(name) if isinstance(body, dict) else None
     if not isinstance(items, list):
@@ -51,26 +51,26 @@ def _without_bad(body: Any, settings: Settings, *, name: str, schema: str) -> An
         if mistake is None:
             good.append(item)
         elif settings.bad_message == "refuse":
-            raise ApiError(400, mistake)
+            raise RefusedRequestError(400, mistake)
     return {**body, name: good}
 
 
-def _without_bad_comments(body: Any, settings: Settings) -> Any:
+def _without_bad_comments(body: Any, settings: EmulatorSettings) -> Any:
     return _without_bad(body, settings, name="comments", schema="CommentNew")
 
 
-def _without_bad_documents(body: Any, settings: Settings) -> Any:
+def _without_bad_documents(body: Any, settings: EmulatorSettings) -> Any:
     return _without_bad(body, settings, name="documents", schema="RawEmailDocument")
 
 
 def _batch(items: list[Json], most: int) -> list[Json]:
     if len(items) > most:
-        raise ApiError(400, f"A request may hold at most {most} items, and this one holds {len(items)}")
+        raise RefusedRequestError(400, f"A request may hold at most {most} items, and this one holds {len(items)}")
     return items
 
 
 @operation("syncComments", repair=_without_bad_comments)
-def sync(call: Call) -> Response:
+def sync(call: OperationCall) -> Response:
     """Create or overwrite messages."""
     target = _target_to_load(call)
     counts = target.sync(_batch(call.body["comments"], call.settings.max_batch))
@@ -78,7 +78,7 @@ def sync(call: Call) -> Response:
 
 
 @operation("addComments", repair=_without_bad_comments)
-def add(call: Call) -> Response:
+def add(call: OperationCall) -> Response:
     """Create messages; one that is there with other content is a conflict."""
     target = _target_to_load(call)
     target.sync(_batch(call.body["comments"], call.settings.max_batch), overwrite=False)
@@ -86,20 +86,22 @@ def add(call: Call) -> Response:
 
 
 @operation("syncRawEmails", repair=_without_bad_documents)
-def sync_raw_emails(call: Call) -> Response:
+def sync_raw_emails(call: OperationCall) -> Response:
     """Create or overwrite messages made from emails."""
     target = _target_to_load(call)
     tag = call.body.get("transform_tag")
     if tag is not None and tag not in call.settings.transform_tags:
-        raise ApiError(422, f"The value '{tag}' is not a valid transform tag.")
+        raise RefusedRequestError(422, f"The value '{tag}' is not a valid transform tag.")
     comments = []
     for index, document in enumerate(_batch(call.body["documents"], call.settings.max_raw_email_batch)):
         try:
             comments.append(_comment(document, call.settings))
-        except ApiError as error:
+        except RefusedRequestError as error:
             if call.settings.bad_message == "refuse":
-                raise ApiError(error.status, f"{error.message} (in documents[{index}])") from None
+                raise RefusedRequestError(error.status, f"{error.message} (in documents[{index}])") from None
     ids = [comment["id"] for comment in comments]
+    if "override_user_properties" in call.body:
+        _keep_user_properties(comments, target, set(call.body["override_user_properties"]))
     answer = target.sync(comments).to_json()
     if call.body.get("include_comments"):
         stored = target.store.get(target.tenant, target.source, ids)
@@ -107,27 +109,39 @@ def sync_raw_emails(call: Call) -> Response:
     return ok(**answer)
 
 
-def _comment(document: Json, settings: Settings) -> Json:
+def _keep_user_properties(comments: list[Json], target: Target, overridden: set[str]) -> None:
+    """Have messages that are there keep their user properties but those that are to be overridden."""
+    there = target.store.get(target.tenant, target.source, [comment["id"] for comment in comments])
+    for comment in comments:
+        if (old := there.get(comment["id"])) is not None:
+            sent = comment.get("user_properties", {})
+            kept = {
+                name: each for name, each in old.fields.get("user_properties", {}).items() if name not in overridden
+            }
+            comment["user_properties"] = kept | {name: each for name, each in sent.items() if name in overridden}
+
+
+def _comment(document: Json, settings: EmulatorSettings) -> Json:
     comment = comment_of(document)
     mistake = contract_for(settings).component("CommentNew").error(comment)
     if mistake is not None:
-        raise ApiError(422, mistake)
+        raise RefusedRequestError(422, mistake)
     return comment
 
 
 @operation("getComment")
-def get_comment(call: Call) -> Response:
+def get_comment(call: OperationCall) -> Response:
     """Get a message by id."""
     target = target_of(call)
     comment_id = call.path["comment_id"]
     found = target.store.get(target.tenant, target.source, [comment_id])
     if not found:
-        raise ApiError(404, f"Comment '{comment_id}' not found")
+        raise RefusedRequestError(404, f"Comment '{comment_id}' not found")
     return ok(comment=message_jsons(found.values(), target, markup=call.query.get("include_markup", False))[0])
 
 
 @operation("deleteComment")
-def delete_comments(call: Call) -> Response:
+def delete_comments(call: OperationCall) -> Response:
     """Delete messages by id; those that are gone do not matter."""
     target = target_of(call, write=True)
     texts = call.query.get("id", [])
@@ -137,18 +151,18 @@ def delete_comments(call: Call) -> Response:
     ids += call.query.get("ids", "").split(",") if call.query.get("ids") else []
     if len(ids) > call.settings.max_delete_ids:
         most = call.settings.max_delete_ids
-        raise ApiError(400, f"At most {most} ids can be deleted at once, and these are {len(ids)}")
+        raise RefusedRequestError(400, f"At most {most} ids can be deleted at once, and these are {len(ids)}")
     target.store.delete(target.tenant, target.source, ids)
     return ok()
 
 
 @operation("getSourceComments")
-def iterate(call: Call) -> Response:
+def iterate(call: OperationCall) -> Response:
     """Give the messages of a source, page by page, by timestamp."""
     target, query = target_of(call), call.query
     descending = query.get("direction") == "descending"
     if descending and ("from_timestamp" in query or "to_timestamp" in query):
-        raise ApiError(400, "from_timestamp and to_timestamp can't be used with direction=descending")
+        raise RefusedRequestError(400, "from_timestamp and to_timestamp can't be used with direction=descending")
     least, most = time_range(query, "from_timestamp", "to_timestamp", call.settings)
     limit = query.get("limit", _USUAL_PAGE)
     after = _position(query["after"]) if "after" in query else None
@@ -180,14 +194,14 @@ def _position(token: str) -> tuple[int, str]:
     try:
         timestamp, message_id = orjson.loads(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError):
-        raise ApiError(400, "The continuation is not valid (in query parameter after)") from None
+        raise RefusedRequestError(400, "The continuation is not valid (in query parameter after)") from None
     if not isinstance(timestamp, int) or not isinstance(message_id, str):
-        raise ApiError(400, "The continuation is not valid (in query parameter after)")
+        raise RefusedRequestError(400, "The continuation is not valid (in query parameter after)")
     return timestamp, message_id
 
 
 @operation("getSourceStatistics")
-def statistics(call: Call) -> Response:
+def statistics(call: OperationCall) -> Response:
     """Count a source's messages; the number that a test has set, where none were ever loaded."""
     source, target = find_source(call), target_of(call)
     store, where = target.store, (target.tenant, target.source)
@@ -201,7 +215,7 @@ def statistics(call: Call) -> Response:
 
 
 @operation("getThreadsBySource")
-def threads(call: Call) -> Response:
+def threads(call: OperationCall) -> Response:
     """List the threads of a source."""
     target = target_of(call)
     found = target.store.threads(target.tenant, target.source)

@@ -1,4 +1,4 @@
-"""The messages of a dataset: export, query, count, annotate."""
+"""The messages of a dataset: export, query, annotate."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from airflow_provider_cm.emulator.dataset_fields import with_labels
 from airflow_provider_cm.emulator.dataset_json import annotated_json, exported_json
 from airflow_provider_cm.emulator.dataset_messages import read_token, token
 from airflow_provider_cm.emulator.dataset_records import Annotation
-from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.message_times import moment_of, read_time
-from airflow_provider_cm.emulator.operations import Call, operation
+from airflow_provider_cm.emulator.errors import RefusedRequestError
+from airflow_provider_cm.emulator.message_times import read_time
+from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.routes.datasets import messages_of
-from airflow_provider_cm.emulator.serializers import timestamp
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -30,7 +29,7 @@ _LARGEST_QUERY_PAGE = 1024
 
 
 @operation("exportDataset")
-def export(call: Call) -> Response:
+def export(call: OperationCall) -> Response:
     """Page through the messages of a dataset, with what is annotated and predicted."""
     messages, body, settings = messages_of(call), call.body, call.settings
     by: Order = "created" if body.get("order_by") == "created_at" else "timestamp"
@@ -38,7 +37,7 @@ def export(call: Call) -> Response:
     if settings.unknown_source != "accept":
         for each in sources or ():
             if each not in messages.sources:
-                raise ApiError(settings.unknown_source, f"Source '{each}' is not in the dataset")
+                raise RefusedRequestError(settings.unknown_source, f"Source '{each}' is not in the dataset")
     least, most = _bound(body, "from"), _bound(body, "to")
     if least is not None and settings.export_bounds not in ("both", "from"):
         least += 1
@@ -67,11 +66,11 @@ def _bound(body: Json, name: str) -> int | None:
     try:
         return read_time(body[name])
     except (ValueError, OverflowError):
-        raise ApiError(422, f"{name} is not a valid timestamp") from None
+        raise RefusedRequestError(422, f"{name} is not a valid timestamp") from None
 
 
 @operation("queryComments")
-def query(call: Call) -> Response:
+def query(call: OperationCall) -> Response:
     """Page through the messages of a dataset that a filter lets through."""
     messages, body = messages_of(call), call.body
     passes = messages.filter(body.get("filter", {}), body.get("attribute_filters", ()))
@@ -105,61 +104,8 @@ def _rank(each: DatasetMessage, order: Json, messages: DatasetMessages) -> Any:
     return -max((label["probability"] for label in found if label["name"] == order["label"]), default=0.0)
 
 
-@operation("getDatasetStatistics")
-def statistics(call: Call) -> Response:
-    """Count the messages of a dataset that a filter lets through, and their labels if the request names any."""
-    messages, body = messages_of(call), call.body
-    rules, attributes = body.get("comment_filter", {}), body.get("attribute_filters", ())
-    wanted = _labels_to_count(body, messages)
-    counts = {name: {"positive": 0.0, "negative": 0.0} for name in wanted}
-    everything = not wanted and not attributes and not any(rules.get(name) for name in rules)
-    if everything:
-        count = messages.count()
-        edges = [
-            each.message.timestamp
-            for descending in (False, True)
-            for each in islice(messages.walk("timestamp", descending=descending), 1)
-        ]
-    else:
-        passes = messages.filter(rules, attributes)
-        count, edges = 0, []
-        for each in filter(passes, messages.walk("timestamp")):
-            count += 1
-            edges = [*edges[:1], each.message.timestamp]
-            for name in messages.labels(each) if counts else ():
-                if name in counts:
-                    counts[name]["positive"] += 1
-    shown = [timestamp(moment_of(edge), call.settings) for edge in edges]
-    return ok(
-        statistics={
-            "thread_mode": bool(body.get("thread_mode", False)),
-            "by_labels": wanted,
-            "by_label_properties": list(body.get("by_label_properties", ())),
-            "num_comments": float(count),
-            "min_timestamp": shown[0] if shown else None,
-            "max_timestamp": shown[-1] if shown else None,
-            "label_counts": counts,
-            "string_user_property_counts": [],
-            "email_property_counts": {},
-            "thread_histogram_counts": {},
-            "timezone": body.get("timezone", "UTC"),
-        }
-    )
-
-
-def _labels_to_count(body: Json, messages: DatasetMessages) -> list[str]:
-    by_labels = body.get("by_labels", {})
-    if "include" in by_labels:
-        return list(by_labels["include"]["include_labels"])
-    if "top" in by_labels:
-        top = by_labels["top"]
-        names = [name for name in messages.predictions.names if name not in top["exclude_labels"]]
-        return names[: max(int(top["num_top_labels"]), 0)]
-    return []
-
-
 @operation("getLabellings")
-def labellings(call: Call) -> Response:
+def labellings(call: OperationCall) -> Response:
     """Give the annotations of messages by uid, or page through the annotated messages of a source."""
     messages, request = messages_of(call), call.query
     answer: Json = {"entity_defs": messages.dataset.fields["entity_defs"]}
@@ -177,17 +123,17 @@ def labellings(call: Call) -> Response:
             # The vendor's client goes on until a page is empty, and each page must end elsewhere.
             answer["after"] = token(kind, *found[-1].position)
     else:
-        raise ApiError(400, "Either id or source_id is required (in query parameters)")
+        raise RefusedRequestError(400, "Either id or source_id is required (in query parameters)")
     return ok(**answer, results=[annotated_json(each, messages, predictions=predictions) for each in found])
 
 
 @operation("updateCommentLabelling")
-def annotate(call: Call) -> Response:
+def annotate(call: OperationCall) -> Response:
     """Replace annotations of a message: what is left out stays, what is empty goes."""
     messages, body = messages_of(call), call.body
     found = messages.find([call.path["comment_uid"]])
     if not found:
-        raise ApiError(404, f"Comment '{call.path['comment_uid']}' not found")
+        raise RefusedRequestError(404, f"Comment '{call.path['comment_uid']}' not found")
     each = found[0]
     dataset = messages.dataset
     annotation = messages.annotation(each) or Annotation(each.message.created, "", call.state.now())
@@ -209,7 +155,7 @@ def annotate(call: Call) -> Response:
         dataset.annotations[each.uid] = annotation
     names = [label["name"] for label in (*annotation.assigned, *annotation.dismissed)]
     if longest := next((name for name in names if len(name) > _LONGEST_LABEL), None):
-        raise ApiError(422, f"'{longest[:_LONGEST_LABEL]}...' is too long for a label")
+        raise RefusedRequestError(422, f"'{longest[:_LONGEST_LABEL]}...' is too long for a label")
     dataset.fields = with_labels(dataset.fields, names)
     messages.mark(each, annotated=call.tenant.datasets.annotated(each.uid, each.message.created))
     call.state.changed()

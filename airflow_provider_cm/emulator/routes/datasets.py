@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.dataset_json import dataset_json
 from airflow_provider_cm.emulator.dataset_messages import DatasetMessages
-from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.operations import Call, operation
+from airflow_provider_cm.emulator.errors import RefusedRequestError
+from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.serializers import timestamp
 
@@ -16,58 +16,58 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from airflow_provider_cm.emulator.dataset_records import Dataset
+    from airflow_provider_cm.emulator.dataset_records import StoredDataset
 
 
-def find_dataset(call: Call) -> Dataset:
+def find_dataset(call: OperationCall) -> StoredDataset:
     """Give the dataset that the path names; 404 if there is none."""
     return call.tenant.datasets.existing(call.path["owner"], call.path["dataset_name"], call.settings)
 
 
-def messages_of(call: Call, dataset: Dataset | None = None) -> DatasetMessages:
+def messages_of(call: OperationCall, dataset: StoredDataset | None = None) -> DatasetMessages:
     """Give the messages of a dataset, or of the one that the path names; 404 if there is none."""
     dataset = dataset or find_dataset(call)
     return DatasetMessages(dataset, call.tenant, call.state.messages, call.settings, call.state.now())
 
 
-def _respond(call: Call, dataset: Dataset) -> Response:
+def _respond(call: OperationCall, dataset: StoredDataset) -> Response:
     return ok(dataset=dataset_json(dataset, call.settings))
 
 
-def _respond_with_list(call: Call, datasets: Iterable[Dataset]) -> Response:
+def _respond_with_list(call: OperationCall, datasets: Iterable[StoredDataset]) -> Response:
     return ok(datasets=[dataset_json(each, call.settings) for each in datasets])
 
 
 @operation("getAllDatasets")
-def list_datasets(call: Call) -> Response:
+def list_datasets(call: OperationCall) -> Response:
     """List all datasets."""
     return _respond_with_list(call, call.tenant.datasets.by_id.values())
 
 
 @operation("getAllDatasetsInProject")
-def list_project_datasets(call: Call) -> Response:
+def list_project_datasets(call: OperationCall) -> Response:
     """List the datasets of a project."""
     owner, missing = call.path["owner"], call.settings.missing_project_list
     project = call.tenant.project(owner, call.settings)
     if project is None and missing != "empty":
-        raise ApiError(missing, f"Project '{owner}' not found")
+        raise RefusedRequestError(missing, f"Project '{owner}' not found")
     return _respond_with_list(call, call.tenant.datasets.in_project(project.name) if project else ())
 
 
 @operation("getDataset")
-def get_dataset(call: Call) -> Response:
+def get_dataset(call: OperationCall) -> Response:
     """Get a dataset by name."""
     return _respond(call, find_dataset(call))
 
 
 @operation("getDatasetByIdClientOnly")
-def get_dataset_by_id(call: Call) -> Response:
+def get_dataset_by_id(call: OperationCall) -> Response:
     """Get a dataset by id."""
     return _respond(call, call.tenant.datasets.by_existing_id(call.path["dataset_id"]))
 
 
 @operation("createDataset")
-def create_dataset(call: Call) -> Response:
+def create_dataset(call: OperationCall) -> Response:
     """Create a dataset."""
     owner, name = call.path["owner"], call.path["dataset_name"]
     dataset, copied = call.tenant.datasets.create(call.tenant, owner, name, call.body["dataset"], call.settings)
@@ -84,7 +84,7 @@ def _mark_annotated(messages: DatasetMessages) -> None:
 
 
 @operation("updateDataset")
-def update_dataset(call: Call) -> Response:
+def update_dataset(call: OperationCall) -> Response:
     """Update a dataset."""
     dataset = call.tenant.datasets.update(call.tenant, find_dataset(call), call.body["dataset"], call.settings)
     call.state.changed()
@@ -92,19 +92,19 @@ def update_dataset(call: Call) -> Response:
 
 
 @operation("deleteDatasetV1")
-def delete_dataset(call: Call) -> Response:
+def delete_dataset(call: OperationCall) -> Response:
     """Delete a dataset by name."""
     dataset = call.tenant.datasets.find(call.path["owner"], call.path["dataset_name"], call.settings)
     return _delete(call, dataset.id if dataset else f"{call.path['owner']}/{call.path['dataset_name']}")
 
 
 @operation("DeleteDatasetById")
-def delete_dataset_by_id(call: Call) -> Response:
+def delete_dataset_by_id(call: OperationCall) -> Response:
     """Delete a dataset by id."""
     return _delete(call, call.path["dataset_id"])
 
 
-def _delete(call: Call, dataset_id: str) -> Response:
+def _delete(call: OperationCall, dataset_id: str) -> Response:
     datasets = call.tenant.datasets
     dataset = datasets.by_id.get(dataset_id)
     # Its messages show no more that they are annotated, unless another dataset says so.
@@ -117,7 +117,7 @@ def _delete(call: Call, dataset_id: str) -> Response:
 
 
 @operation("getDatasetStatus")
-def status(call: Call) -> Response:
+def status(call: OperationCall) -> Response:
     """Tell how far training and predictions are; the model is always trained."""
     messages = messages_of(call)
     dataset = messages.dataset

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.dataset_json import fetched_json, stream_json, stream_model_json, stream_result_json
-from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.operations import Call, operation
+from airflow_provider_cm.emulator.errors import RefusedRequestError
+from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.routes.datasets import find_dataset, messages_of
 from airflow_provider_cm.emulator.stream_store import (
@@ -22,30 +22,30 @@ from airflow_provider_cm.emulator.stream_store import (
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from airflow_provider_cm.emulator.dataset_records import Dataset, Stream
+    from airflow_provider_cm.emulator.dataset_records import StoredDataset, StoredStream
 
 
-def _find(call: Call) -> tuple[Dataset, Stream]:
+def _find(call: OperationCall) -> tuple[StoredDataset, StoredStream]:
     dataset = find_dataset(call)
     return dataset, find_stream(dataset, call.path["stream_name"], call.settings)
 
 
 @operation("getAllStreams")
-def list_streams(call: Call) -> Response:
+def list_streams(call: OperationCall) -> Response:
     """List the streams of a dataset."""
     dataset = find_dataset(call)
     return ok(streams=[stream_json(each, dataset, call.settings) for each in dataset.streams.values()])
 
 
 @operation("getStreamByName")
-def get_stream(call: Call) -> Response:
+def get_stream(call: OperationCall) -> Response:
     """Get a stream."""
     dataset, stream = _find(call)
     return ok(stream=stream_json(stream, dataset, call.settings))
 
 
 @operation("createStream")
-def create(call: Call) -> Response:
+def create(call: OperationCall) -> Response:
     """Create a stream."""
     dataset = find_dataset(call)
     stream = create_stream(dataset, call.body["stream"], call.state.now(), call.settings)
@@ -54,7 +54,7 @@ def create(call: Call) -> Response:
 
 
 @operation("updateStream")
-def update(call: Call) -> Response:
+def update(call: OperationCall) -> Response:
     """Update a stream."""
     dataset, stream = _find(call)
     update_stream(dataset, stream, call.body["stream"], call.state.now(), call.settings)
@@ -63,20 +63,20 @@ def update(call: Call) -> Response:
 
 
 @operation("deleteStream")
-def delete(call: Call) -> Response:
+def delete(call: OperationCall) -> Response:
     """Delete a stream; whether one that is gone is an error is a setting."""
     dataset = find_dataset(call)
     try:
         del dataset.streams[find_stream(dataset, call.path["stream_name"], call.settings).name]
-    except ApiError as error:
+    except RefusedRequestError as error:
         if call.settings.delete_missing != 200:
-            raise ApiError(call.settings.delete_missing, error.message) from None
+            raise RefusedRequestError(call.settings.delete_missing, error.message) from None
     call.state.changed()
     return ok()
 
 
 @operation("getStreamResults")
-def results(call: Call) -> Response:
+def results(call: OperationCall) -> Response:
     """Give what comes next; again and again until the stream is advanced."""
     dataset, stream = _find(call)
     messages = messages_of(call, dataset)
@@ -91,17 +91,19 @@ def results(call: Call) -> Response:
     )
 
 
-def _limit(call: Call, name: str) -> int:
+def _limit(call: OperationCall, name: str) -> int:
     settings = call.settings
     usual = settings.stream_results if name == "max_results" else settings.max_stream_results
     value: int = call.query.get(name, usual)
     if not 1 <= value <= max(settings.max_stream_results, usual):
-        raise ApiError(400, f"{value} is not between 1 and {settings.max_stream_results} (in query parameter {name})")
+        raise RefusedRequestError(
+            400, f"{value} is not between 1 and {settings.max_stream_results} (in query parameter {name})"
+        )
     return value
 
 
 @operation("fetchFromStream")
-def fetch(call: Call) -> Response:
+def fetch(call: OperationCall) -> Response:
     """Give what comes next, in the older shape."""
     dataset, stream = _find(call)
     messages = messages_of(call, dataset)
@@ -115,7 +117,7 @@ def fetch(call: Call) -> Response:
 
 
 @operation("advanceStream")
-def advance_stream(call: Call) -> Response:
+def advance_stream(call: OperationCall) -> Response:
     """Have a stream go on behind a continuation."""
     _, stream = _find(call)
     advance(stream, call.body["sequence_id"], call.settings)
@@ -124,7 +126,7 @@ def advance_stream(call: Call) -> Response:
 
 
 @operation("resetStream")
-def reset_stream(call: Call) -> Response:
+def reset_stream(call: OperationCall) -> Response:
     """Have a stream begin with the messages created at a time or later."""
     dataset, stream = _find(call)
     reset(stream, call.body["to_comment_created_at"])
@@ -133,7 +135,7 @@ def reset_stream(call: Call) -> Response:
 
 
 @operation("storeException")
-def store_exceptions(call: Call) -> Response:
+def store_exceptions(call: OperationCall) -> Response:
     """Tag messages that a consumer could not process."""
     _, stream = _find(call)
     stream.exceptions |= {each["uid"]: each["metadata"]["type"] for each in call.body["exceptions"]}
@@ -142,7 +144,7 @@ def store_exceptions(call: Call) -> Response:
 
 
 @operation("deleteException")
-def delete_exceptions(call: Call) -> Response:
+def delete_exceptions(call: OperationCall) -> Response:
     """Remove the tags of messages, or all if the request names none."""
     _, stream = _find(call)
     for uid in call.query.get("uid", list(stream.exceptions)):

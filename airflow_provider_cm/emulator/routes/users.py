@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.errors import ApiError
-from airflow_provider_cm.emulator.operations import Call, operation
-from airflow_provider_cm.emulator.records import User, new_id
+from airflow_provider_cm.emulator.errors import RefusedRequestError
+from airflow_provider_cm.emulator.operations import OperationCall, operation
+from airflow_provider_cm.emulator.records import StoredUser, new_id
 from airflow_provider_cm.emulator.responses import ok
 from airflow_provider_cm.emulator.serializers import listed_user_json, timestamp, user_json
 
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.tokens import Grant
 
 
-def _of_token(call: Call, grant: Grant) -> User:
+def _of_token(call: OperationCall, grant: Grant) -> StoredUser:
     """Give the user behind a token, who has the same permissions in every project."""
     username = grant.name.partition("#")[0]
     permissions = {project: tuple(sorted(grant.permissions)) for project in call.tenant.projects}
     kept = call.tenant.users.get(grant.user_id)
-    return kept or User(grant.user_id, username, f"{username}@example.com", permissions)
+    return kept or StoredUser(grant.user_id, username, f"{username}@example.com", permissions)
 
 
-def _users(call: Call) -> dict[str, User]:
+def _users(call: OperationCall) -> dict[str, StoredUser]:
     owners = (_of_token(call, grant) for grant in call.state.tokens.owners(call.tenant))
     return {**{user.id: user for user in owners}, **call.tenant.users}
 
 
-def _find(call: Call) -> User:
+def _find(call: OperationCall) -> StoredUser:
     user_id = call.path["user_id"]
     found = _users(call).get(user_id)
     if found is None:
-        raise ApiError(404, f"User '{user_id}' not found")
+        raise RefusedRequestError(404, f"User '{user_id}' not found")
     return found
 
 
 @operation("getCurrentUser")
-def current_user(call: Call) -> Response:
+def current_user(call: OperationCall) -> Response:
     """Tell whose token this is and what it allows."""
     return ok(user=user_json(_of_token(call, call.grant), call.settings))
 
 
 @operation("refreshUserPermissions")
-def refresh_user_permissions(call: Call) -> Response:
+def refresh_user_permissions(call: OperationCall) -> Response:
     """Read the caller's permissions again; nothing to do here, where they are never stale."""
     del call
     return ok(permissions_refreshed=True)
 
 
 @operation("getUsersV1")
-def list_users_v1(call: Call) -> Response:
+def list_users_v1(call: OperationCall) -> Response:
     """List users with their last login: now for the caller, never for the others."""
     now = timestamp(call.state.now(), call.settings)
     users = _users(call).values()
@@ -59,31 +59,31 @@ def list_users_v1(call: Call) -> Response:
 
 
 @operation("getAllUsers")
-def list_users(call: Call) -> Response:
+def list_users(call: OperationCall) -> Response:
     """List users with their permissions."""
     return ok(users=[user_json(user, call.settings) for user in _users(call).values()])
 
 
 @operation("getUser")
-def get_user(call: Call) -> Response:
+def get_user(call: OperationCall) -> Response:
     """Get a user."""
     return ok(user=user_json(_find(call), call.settings))
 
 
 @operation("createUser")
-def create_user(call: Call) -> Response:
+def create_user(call: OperationCall) -> Response:
     """Create a user, who has no token."""
     sent = call.body["user"]
     if any(user.username == sent["username"] for user in _users(call).values()):
-        raise ApiError(409, f"User '{sent['username']}' already exists")
-    user = User(new_id(), sent["username"], sent["email"], {}, (), call.state.now()).changed(sent)
+        raise RefusedRequestError(409, f"User '{sent['username']}' already exists")
+    user = StoredUser(new_id(), sent["username"], sent["email"], {}, (), call.state.now()).changed(sent)
     call.tenant.users[user.id] = user
     call.state.changed()
     return ok(user=user_json(user, call.settings))
 
 
 @operation("updateUser")
-def update_user(call: Call) -> Response:
+def update_user(call: OperationCall) -> Response:
     """Change a user's permissions as they are shown; those of a token stay."""
     user = _find(call).changed(call.body["user"])
     call.tenant.users[user.id] = user
@@ -92,11 +92,11 @@ def update_user(call: Call) -> Response:
 
 
 @operation("deleteUser")
-def delete_user(call: Call) -> Response:
+def delete_user(call: OperationCall) -> Response:
     """Delete a user that was created here; the owner of a token stays."""
     user = _find(call)
     if any(grant.user_id == user.id for grant in call.state.tokens.owners(call.tenant)):
-        raise ApiError(409, f"User '{user.username}' owns a token of this emulator")
+        raise RefusedRequestError(409, f"User '{user.username}' owns a token of this emulator")
     del call.tenant.users[user.id]
     call.state.changed()
     return ok()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.middleware import tidy
 from tests.integration.emulator.conftest import Caller
 
@@ -92,7 +92,7 @@ def test_reset_is_the_beginning(api: Caller, admin: Caller) -> None:
     admin("DELETE", "/tokens/emulator-viewer")
     assert admin("POST", "/reset").json() == {"status": "ok"}
     overview = admin("GET", "").json()
-    assert overview["settings"] == Settings().model_dump(mode="json")
+    assert overview["settings"] == EmulatorSettings().model_dump(mode="json")
     assert overview["tenants"]["/"] == {"projects": ["acme-dev", "acme-prod"], "sources": 0}
     assert [token["name"] for token in overview["tokens"]] == ["emulator-admin", "emulator-viewer"]
     assert admin("GET", "/requests").json()["requests"] == []
@@ -102,7 +102,7 @@ def test_a_server_starts_and_stops_without_a_trace() -> None:
     before = set(threading.enumerate())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        server = EmulatorServer(settings=Settings(shapes="docs"))
+        server = EmulatorServer(settings=EmulatorSettings(shapes="docs"))
         with server:
             Caller(server.url).create()
             url = server.url
@@ -139,7 +139,7 @@ def test_what_the_handle_refuses_is_an_api_error(comms_mining_emulator: Emulator
         lambda: tenant.delete_source("x", "inbox"),
         lambda: comms_mining_emulator.tenant("/absent"),
     ):
-        with pytest.raises(ApiError):
+        with pytest.raises(RefusedRequestError):
             call()
 
 
@@ -195,6 +195,7 @@ def test_a_body_as_curl_sends_it_is_json(admin: Caller) -> None:
     for method, path, body in (
         ("POST", "/faults", '{"kind": "503"}'),
         ("PATCH", "/settings", '{"duplicate_put": "upsert"}'),
+        ("POST", "/settings", '{"duplicate_put": 400}'),
         ("POST", "/projects", '{"tenant": "/", "name": "mine"}'),
         ("POST", "/tokens", '{"tenant": "/", "name": "own", "role": "viewer", "token": "own-value"}'),
     ):

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from airflow_provider_cm.emulator import EmulatorServer
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def test_a_tenants_own_token_is_unknown_to_the_others(comms_mining_emulator: Emu
     assert prod.connection(token="dev-loader")["password"] == value
     for path in ("/", "/acme/prod/reinfer_"):
         assert Caller(comms_mining_emulator.tenant(path).endpoint)("GET", "/api/v1/sources").status_code == 200
-    with pytest.raises(ApiError, match="There is a token named 'dev-loader' already"):
+    with pytest.raises(RefusedRequestError, match="There is a token named 'dev-loader' already"):
         prod.add_token("dev-loader")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
 from airflow_provider_cm.emulator.cli import run
 from airflow_provider_cm.emulator.seed import Seed, SeedError
 from tests.integration.emulator.conftest import Caller
@@ -104,7 +104,7 @@ def test_help_explains_itself() -> None:
     result = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert max(len(line) for line in result.stdout.splitlines()) <= 115
     wanted = ["emulator-admin", "emulator-secret", "/acme/dev/reinfer_", "curl ", "/_emulator/requests", "seed file"]
-    assert [text for text in (*wanted, *Settings.model_fields) if text not in result.stdout] == []
+    assert [text for text in (*wanted, *EmulatorSettings.model_fields) if text not in result.stdout] == []
     assert "duplicate_put = 400 | 409 | 422 | upsert (default: 409)" in result.stdout
 
 
@@ -112,7 +112,9 @@ def test_options_become_settings() -> None:
     options = ["--shapes", "docs", "--latency-ms", "1", "--rate-limit", "99", "--set", "duplicate_put=upsert"]
     with _running(*options, "--set", "languages=fr,it") as running:
         settings = requests.get(f"{running.url}/_emulator/settings", timeout=5).json()["settings"]
-    changed = {name: value for name, value in settings.items() if value != Settings().model_dump(mode="json")[name]}
+    changed = {
+        name: value for name, value in settings.items() if value != EmulatorSettings().model_dump(mode="json")[name]
+    }
     assert changed == {
         "shapes": "docs",
         "latency_ms": 1.0,

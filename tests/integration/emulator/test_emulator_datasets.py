@@ -234,7 +234,7 @@ def test_the_clients_queries_and_statistics(api: Caller, comms_mining_emulator: 
         chosen = {**rules, **({"reviewed": reviewed} if reviewed else {})}
         counted = api("POST", f"{path}/statistics", {"comment_filter": chosen, **more}).json()["statistics"]
         assert counted["num_comments"] == expected
-    everything = api("POST", f"{path}/statistics", {"comment_filter": {}}).json()["statistics"]
+    everything = api("POST", f"{path}/statistics", {"comment_filter": {}, **more}).json()["statistics"]
     assert everything["min_timestamp"].startswith("2020-01-01")
     assert everything["max_timestamp"].startswith("2020-01-03")
     wanted = {"filter": rules, "limit": 2, "order": {"kind": "recent"}}
@@ -254,6 +254,135 @@ def test_the_clients_queries_and_statistics(api: Caller, comms_mining_emulator: 
                 break
             body["continuation"] = page["continuation"]
         assert sorted(seen) == ["1", "2", "3"]
+
+
+# What the contract requires of statistics, and the one body without it that the vendor's client sends.
+
+_OF_CLIENT: dict[str, Any] = {"comment_filter": {}, "label_timeseries": False, "label_property_timeseries": False}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"by_label_properties": []}, 200),
+        ({}, 400),
+        ({"comment_filter": {}}, 400),
+        ({"comment_filter": {}, "label_timeseries": False}, 400),
+        ({"comment_filter": {}, "label_timeseries": False, "label_property_timeseries": False}, 200),
+        (
+            {"comment_filter": {}, "label_timeseries": False, "label_property_timeseries": False, "thread_mode": True},
+            400,
+        ),
+        ({"comment_filter": {}, "label_timeseries": "no", "label_property_timeseries": False}, 400),
+    ],
+)
+def test_statistics_need_the_label_properties_but_of_the_client(api: Caller, body: dict[str, Any], status: int) -> None:
+    _create(api)
+    answer = api("POST", f"{PRIVATE}/statistics", body)
+    assert answer.status_code == status, answer.text
+
+
+def _load_years(api: Caller, server: EmulatorServer) -> dict[str, Any]:
+    source = server.tenant("/").add_source("acme-dev", "inbox")
+    messages = [
+        {"id": f"{number}", "timestamp": moment, "messages": [], "user_properties": properties}
+        for number, (moment, properties) in enumerate(
+            [
+                ("2020-01-05T23:30:00Z", {"string:Region": "EU"}),
+                ("2020-01-06T12:00:00Z", {"string:Region": "US", "number:Score": 1}),
+                ("2020-02-01T00:00:00Z", {"string:Region": "EU", "number:Score": 2}),
+                ("2021-06-01T00:00:00Z", {}),
+            ]
+        )
+    ]
+    server.tenant("/").add_messages("acme-dev", "inbox", messages)
+    _create(api, source_ids=[source["id"]])
+    _annotate(api, f"{source['id']}.2", labelling=[{"group": "default", "assigned": [{"name": "A"}]}])
+    return source
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"time_resolution": "day"}, ["2020-01-05", "2020-01-06", "2020-02-01", "2021-06-01"]),
+        ({"time_resolution": "week"}, ["2019-12-30", "2020-01-06", "2020-01-27", "2021-05-31"]),
+        ({"time_resolution": "month"}, ["2020-01-01", "2020-02-01", "2021-06-01"]),
+        ({}, ["2020-01-01", "2020-02-01", "2021-06-01"]),
+        ({"time_resolution": "year"}, ["2020-01-01", "2021-01-01"]),
+        ({"time_resolution": "day", "timezone": "Europe/Berlin"}, ["2020-01-06", "2020-02-01", "2021-06-01"]),
+    ],
+)
+def test_statistics_by_period(
+    api: Caller, comms_mining_emulator: EmulatorServer, more: dict[str, Any], expected: list[str]
+) -> None:
+    _load_years(api, comms_mining_emulator)
+    labels = {"by_labels": {"include": {"include_labels": ["A", "B"]}}}
+    body = {"by_label_properties": [], "label_timeseries": True, **labels, **more}
+    series = api("POST", f"{PRIVATE}/statistics", body).json()["statistics"]["label_timeseries"]
+    assert [each["timestamp_str"] for each in series] == expected
+    assert sum(each["expected_count_any"] for each in series) == 4
+    counts = api("POST", f"{PRIVATE}/statistics", {**body, "label_timeseries": False}).json()["statistics"]
+    by_label = [sum(numbers) for numbers in zip(*(each["label_sentiment_counts"] for each in series), strict=True)]
+    assert by_label == [counts["label_counts"][name][sign] for name in "AB" for sign in ("positive", "negative")]
+    assert by_label[0] > 0
+    assert api("POST", f"{PRIVATE}/statistics", {**body, "timezone": "Mars/Olympus"}).status_code == 422
+
+
+def test_statistics_by_source_and_user_property(api: Caller, comms_mining_emulator: EmulatorServer) -> None:
+    source = _load_years(api, comms_mining_emulator)
+    settings = [{"group_by": "Region"}, {"group_by": "string:Region", "values": ["US", "APAC"]}]
+    body = {"by_label_properties": [], "source_counts": {"limit": 1}, "string_user_property_counts": settings}
+    found = api("POST", f"{PRIVATE}/statistics", body).json()["statistics"]
+    assert (found["source_counts"]["values"], found["source_counts"]["num_comments"]) == ([source["id"]], [4.0])
+    counts = [(each["values"], each["num_comments"]) for each in found["string_user_property_counts"]]
+    assert counts == [(["EU", "US"], [2.0, 1.0]), (["US", "APAC"], [1.0, 0.0])]
+
+
+def test_the_summary_lists_the_user_properties(api: Caller, comms_mining_emulator: EmulatorServer) -> None:
+    _load_years(api, comms_mining_emulator)
+    region = {"full_name": "Region", "values": [{"value": "EU"}, {"value": "US"}]}
+    for rules, expected in (
+        ({}, {"string": [region], "number": [{"full_name": "Score"}]}),
+        ({"timestamp": {"minimum": "2021-01-01T00:00:00Z"}}, {"string": [], "number": []}),
+    ):
+        summary = api("POST", f"{PRIVATE}/summary", {"filter": rules}).json()["summary"]
+        assert summary == {"user_properties": expected}
+
+
+def test_predictions_on_request_are_those_of_exports(api: Caller, comms_mining_emulator: EmulatorServer) -> None:
+    source = _load(comms_mining_emulator)
+    _create(api, source_ids=[source["id"]])
+    exported = {
+        each["comment"]["uid"]: each["predictions"]["labels"]
+        for each in api("POST", f"{URL}/export", {}).json()["comments"]
+    }
+    path, uids = f"{URL}/labellers/1/predict-comments", sorted(exported, reverse=True)
+    predictions = api("POST", path, {"uids": uids}).json()["predictions"]
+    assert [(each["uid"], each["labels"]) for each in predictions] == [(uid, exported[uid]) for uid in uids]
+    assert any(each["labels"] for each in predictions)
+    with_thresholds = api("POST", path, {"uids": uids, "threshold": "auto"}).json()["predictions"]
+    assert all("high_recall" in label["auto_thresholds"] for each in with_thresholds for label in each["labels"])
+    names = {" > ".join(label["name"]) for labels in exported.values() for label in labels}
+    chosen = min(names)
+    limited = api("POST", path, {"uids": uids, "labels": [{"name": chosen.split(" > "), "threshold": 0.0}]})
+    shown = {" > ".join(label["name"]) for each in limited.json()["predictions"] for label in each["labels"]}
+    assert shown == {chosen}
+    assert api("POST", path, {"uids": [f"{source['id']}.absent"]}).status_code == 404
+    assert api("POST", path.replace("/1/", "/2/"), {"uids": []}).status_code == 404
+    assert api("POST", f"{PRIVATE}/labellers", {}).json()["labellers"] == [{"version": 1}]
+
+
+def test_quotas_show_the_limits_that_are_set(api: Caller, comms_mining_emulator: EmulatorServer) -> None:
+    source = _load(comms_mining_emulator)
+    _create(api, source_ids=[source["id"]])
+
+    def quotas() -> dict[str, tuple[int, int]]:
+        found = api("GET", "/api/_private/quotas").json()["quotas"]
+        return {each["quota_kind"]: (each["hard_limit"], each["current_max_usage"]) for each in found}
+
+    assert quotas() == {"sources_per_dataset": (20, 1), "datasets_per_source": (10, 1)}
+    comms_mining_emulator.configure(message_quota=5, source_quota=9)
+    assert quotas() == {**quotas(), "comments": (5, 3), "sources": (9, 1)}
 
 
 def test_datasets_survive_in_the_state_file(tmp_path: Path) -> None:

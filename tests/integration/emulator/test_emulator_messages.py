@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer
-from airflow_provider_cm.emulator.errors import ApiError
+from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_times import moment_of, read_time
 from tests.integration.emulator.conftest import Caller
 
@@ -299,7 +299,7 @@ def test_the_number_that_a_test_sets_holds_until_messages_are_loaded(api: Caller
     assert count(api) == 7
     sync(api, message(1))
     assert count(api) == 1
-    with pytest.raises(ApiError, match="holds messages that were loaded"):
+    with pytest.raises(RefusedRequestError, match="holds messages that were loaded"):
         tenant.set_message_count("acme-dev", "inbox", 7)
     tenant.delete_messages("acme-dev", "inbox", ["m-1"])
     assert count(api) == 0

@@ -204,6 +204,29 @@ def test_raw_emails_become_messages(api: Caller, tenant: TenantHandle) -> None:
     assert [again[name] for name in ("new", "updated", "unchanged")] == [0, 0, 2]
 
 
+@pytest.mark.parametrize(
+    ("overridden", "expected"),
+    [
+        (None, {"string:A": "2", "string:C": "2"}),
+        ([], {"string:A": "1", "string:B": "1"}),
+        (["string:A", "string:B"], {"string:A": "2"}),
+        (["string:C"], {"string:A": "1", "string:B": "1", "string:C": "2"}),
+    ],
+)
+def test_an_email_that_is_there_keeps_the_user_properties_that_are_not_overridden(
+    api: Caller, tenant: TenantHandle, overridden: list[str] | None, expected: dict[str, str]
+) -> None:
+    def send(**body: Any) -> None:
+        answer = api("POST", f"{INBOX}/sync-raw-emails", body)
+        assert answer.status_code == 200, answer.text
+
+    email = {"raw_email": {"headers": {"raw": EMAIL}, "body": {"plain": "Where?"}}, "comment_id": "mine"}
+    send(documents=[{**email, "user_properties": {"string:A": "1", "string:B": "1"}}])
+    chosen = {} if overridden is None else {"override_user_properties": overridden}
+    send(documents=[{**email, "user_properties": {"string:A": "2", "string:C": "2"}}], **chosen)
+    assert api("GET", f"{INBOX}/comments/mine").json()["comment"]["user_properties"] == expected
+
+
 def test_unusable_emails_are_refused(api: Caller, tenant: TenantHandle, comms_mining_emulator: EmulatorServer) -> None:
     def send(status: int, *documents: Any, **more: Any) -> str:
         answer = api("POST", f"{INBOX}/sync-raw-emails", {"documents": documents, **more})

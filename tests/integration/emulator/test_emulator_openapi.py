@@ -18,7 +18,7 @@ from schemathesis.config import SchemathesisConfig
 
 from airflow_provider_cm.emulator import (
     EmulatorServer,
-    Settings,
+    EmulatorSettings,
     app,  # noqa: F401  registers the operations
 )
 from airflow_provider_cm.emulator.contract import contract_for
@@ -39,7 +39,7 @@ EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "3"))
 REPEATABLE = os.environ.get("EMULATOR_SEED") != "random"
 # Uploads: the contract does not say that the file is required.
 DEEP = ("upload", "Audio", "Comments", "RawEmails", "Statistics", "Dataset", "Stream", "Labelling")
-LENIENT = Settings(
+LENIENT = EmulatorSettings(
     shapes="docs",
     duplicate_put="upsert",
     null_field="ignore",
@@ -64,7 +64,7 @@ def _shallow_operations() -> list[str]:
     return [each for each in registered_operations() if not any(part in each for part in DEEP)]
 
 
-def _schema(behaviour: Settings) -> Any:
+def _schema(behaviour: EmulatorSettings) -> Any:
     config = {
         "generation": {"mode": "all", "max-examples": EXAMPLES, "deterministic": REPEATABLE, "database": "none"},
         # A well-formed value can still be none, such as the id of a bucket that is not there.
@@ -76,7 +76,7 @@ def _schema(behaviour: Settings) -> Any:
 
 # Made before the tests are collected, since there is to be one for each operation. That it is also what the server
 # shows is tested below.
-strict, lenient = _schema(Settings()), _schema(LENIENT)
+strict, lenient = _schema(EmulatorSettings()), _schema(LENIENT)
 tries = settings(
     max_examples=EXAMPLES, derandomize=REPEATABLE, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -110,8 +110,8 @@ def _call(case: schemathesis.Case[Any], server: EmulatorServer, session: request
 @strict.parametrize()  # type: ignore[untyped-decorator]
 @tries
 def test_any_request(case: schemathesis.Case[Any], server: EmulatorServer, session: requests.Session) -> None:
-    if server.settings != Settings():
-        server.configure(**Settings().model_dump())
+    if server.settings != EmulatorSettings():
+        server.configure(**EmulatorSettings().model_dump())
     _call(case, server, session)
 
 
@@ -125,8 +125,8 @@ def test_any_request_of_sources_under_other_settings(
     _call(case, server, session)
 
 
-@pytest.mark.parametrize("behaviour", [Settings(), LENIENT])
-def test_the_server_shows_the_document_that_was_tested(server: EmulatorServer, behaviour: Settings) -> None:
+@pytest.mark.parametrize("behaviour", [EmulatorSettings(), LENIENT])
+def test_the_server_shows_the_document_that_was_tested(server: EmulatorServer, behaviour: EmulatorSettings) -> None:
     server.configure(**behaviour.model_dump())
     shown = Caller(server.tenant(TENANT).endpoint, None)("GET", "/openapi.json").json()
     assert shown == contract_for(behaviour).document(TENANT, registered_operations())

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
 from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 from airflow_provider_cm.emulator.probe.cli import run
-from airflow_provider_cm.emulator.probe.client import Client, _retry_after, clean
-from airflow_provider_cm.emulator.probe.credentials import DeveloperToken
+from airflow_provider_cm.emulator.probe.client import ProbeClient, _retry_after, clean
+from airflow_provider_cm.emulator.probe.credentials import TokenCredentials
 from airflow_provider_cm.emulator.probe.limits import longest
 from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.run import ProbeRun
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_cm.emulator import TenantHandle
-    from airflow_provider_cm.emulator.probe.report import Report
+    from airflow_provider_cm.emulator.probe.report import ProbeReport
     from airflow_provider_cm.emulator.request_log import RecordedRequest
 
 PATH = "/acme/dev/reinfer_"
@@ -77,13 +77,13 @@ def _arguments(tenant: TenantHandle, *more: str, application: bool = False) -> l
 
 
 def _probe(tenant: TenantHandle, token: str = "emulator-admin") -> ProbeRun:
-    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken(token), backoff=0.001), "acme-dev")
+    scratch = ScratchProject(ProbeClient(tenant.endpoint, TokenCredentials(token), backoff=0.001), "acme-dev")
     scratch.viewer_token = "emulator-viewer"
     scratch.languages = ("en", "de", "xlm", "Multilingual")
     return ProbeRun(scratch.client, scratch, lambda text: None)
 
 
-def _compare(report: Report, settings: Settings) -> None:
+def _compare(report: ProbeReport, settings: EmulatorSettings) -> None:
     truth = settings.model_dump()
     assert report.settings == {name: truth[name] for name in report.settings}, report.evidence
 
@@ -123,7 +123,7 @@ def test_the_report_is_a_command_line_that_works(tenant: TenantHandle, capsys: p
     line = next(line for line in out.splitlines() if "python -m airflow_provider_cm.emulator --set" in line)
     words = line.split()
     changes = dict(word.split("=", 1) for word in words if "=" in word)
-    assert Settings().changed(**changes) == Settings()
+    assert EmulatorSettings().changed(**changes) == EmulatorSettings()
 
 
 # Random settings
@@ -141,7 +141,7 @@ class _Ticking:
         return self.time
 
 
-def _random_settings(dice: random.Random) -> Settings:
+def _random_settings(dice: random.Random) -> EmulatorSettings:
     known = ["en", "de", "xlm", "Multilingual", "fr", "it"]
     choices: dict[str, list[Any]] = {
         "shapes": ["full", "docs"],
@@ -167,7 +167,7 @@ def _random_settings(dice: random.Random) -> Settings:
         "max_sensitive_properties": [1, 4096, 4097, dice.randint(1, 9000)],
         "source_quota": [None, 20],
     }
-    return Settings(**{name: dice.choice(values) for name, values in choices.items()})
+    return EmulatorSettings(**{name: dice.choice(values) for name, values in choices.items()})
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def ticking() -> Iterator[EmulatorServer]:
 
 @pytest.mark.parametrize("seed", range(EXAMPLES))
 def test_random_settings_are_found_again(ticking: EmulatorServer, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(Client, "rest", lambda self, seconds: None)
+    monkeypatch.setattr(ProbeClient, "rest", lambda self, seconds: None)
     actual = random.randrange(2**32) if os.environ.get("EMULATOR_SEED") == "random" else seed
     settings = _random_settings(random.Random(actual))
     ticking.reset()
@@ -218,7 +218,9 @@ def test_a_stop_at_any_request_leaves_nothing(comms_mining_emulator: EmulatorSer
         probe = _probe(tenant)
         client = probe._client
 
-        def stop(_request: RecordedRequest, _elapsed: float, client: Client = client, number: int = number) -> None:
+        def stop(
+            _request: RecordedRequest, _elapsed: float, client: ProbeClient = client, number: int = number
+        ) -> None:
             if client.requests >= number:
                 client.stop.set()
 
@@ -288,7 +290,9 @@ def test_faults_make_no_answer_wrong_and_leave_nothing(
     comms_mining_emulator: EmulatorServer, tenant: TenantHandle, kind: str, options: dict[str, Any]
 ) -> None:
     # Other than the defaults where that costs no more requests.
-    usual = {name: getattr(Settings(), name) for name in Settings.model_fields if name.startswith("max_")}
+    usual = {
+        name: getattr(EmulatorSettings(), name) for name in EmulatorSettings.model_fields if name.startswith("max_")
+    }
     settings = _random_settings(random.Random(kind)).changed(timestamp_digits=4, source_quota=None, **usual)
     comms_mining_emulator.configure(**settings.model_dump())
     # Not where the run begins, which may end it at once; the last faults are met while it cleans up.
@@ -359,7 +363,7 @@ def test_a_full_quota_settles_less_and_leaves_nothing(
 
 
 def test_a_project_that_is_not_there_ends_it(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
-    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "absent")
+    scratch = ScratchProject(ProbeClient(tenant.endpoint, TokenCredentials("emulator-admin")), "absent")
     report = ProbeRun(scratch.client, scratch, lambda text: None).go()
     assert report.stopped == "the project 'absent' can't be listed: 404 \"Project 'absent' not found\""
     assert (report.exit_code, len(comms_mining_emulator.requests)) == (1, 1)
@@ -461,7 +465,7 @@ def test_secrets_are_never_printed(
     out, err = capsys.readouterr()
     assert "-secret" not in out + err
     assert "invalid_client" in out
-    assert "the-first-secret" not in repr(DeveloperToken("the-first-secret"))
+    assert "the-first-secret" not in repr(TokenCredentials("the-first-secret"))
 
 
 # Its parts
@@ -487,7 +491,7 @@ def test_the_longest_length_is_not_looked_for_without_end() -> None:
 
 
 def test_it_deletes_only_what_it_created(comms_mining_emulator: EmulatorServer, tenant: TenantHandle) -> None:
-    scratch = ScratchProject(Client(tenant.endpoint, DeveloperToken("emulator-admin")), "acme-dev")
+    scratch = ScratchProject(ProbeClient(tenant.endpoint, TokenCredentials("emulator-admin")), "acme-dev")
     theirs = tenant.add_source("acme-dev", f"{scratch.prefix}-1")  # even with its prefix, as long as it did not ask
     with pytest.raises(ValueError, match="not the probe's"):
         scratch.delete(theirs["id"])

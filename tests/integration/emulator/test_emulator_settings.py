@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
 from airflow_provider_cm.emulator.settings import describe
 from tests.integration.emulator.conftest import Caller
 
@@ -289,7 +289,7 @@ def test_latency_is_outside_server_timing(comms_mining_emulator: EmulatorServer,
 
 
 def test_settings_may_be_text() -> None:
-    settings = Settings().changed(
+    settings = EmulatorSettings().changed(
         duplicate_put="422",
         names_case_sensitive="false",
         source_quota="none",
@@ -302,18 +302,18 @@ def test_settings_may_be_text() -> None:
 
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(ValueError, match=r"duplicate_put: .*409.*upsert.*\(got 410\); colour: there is no such field"):
-        Settings().changed(duplicate_put=410, colour="red")
+        EmulatorSettings().changed(duplicate_put=410, colour="red")
 
 
 def test_a_wrong_setting_changes_nothing(comms_mining_emulator: EmulatorServer) -> None:
     with pytest.raises(ValueError, match="shapes"):
         comms_mining_emulator.configure(duplicate_put="upsert", shapes="round")
-    assert comms_mining_emulator.settings == Settings()
+    assert comms_mining_emulator.settings == EmulatorSettings()
 
 
 def test_every_setting_states_its_default_and_evidence() -> None:
     rows = {name: (allowed, default, text) for name, allowed, default, text in describe()}
-    assert set(rows) == set(Settings.model_fields)
+    assert set(rows) == set(EmulatorSettings.model_fields)
     assert rows["duplicate_put"][:2] == ("400 | 409 | 422 | upsert", "409")
     not_guessed = {
         "shapes",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_cm.emulator import EmulatorServer, Settings
+from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
 from tests.integration.emulator.conftest import Caller
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _fill(state: State) -> None:
 @pytest.fixture(scope="module")
 def running() -> Iterator[tuple[EmulatorServer, _Clock]]:
     clock = _Clock()
-    with EmulatorServer(settings=Settings(shapes="docs"), clock=clock, fill=_fill) as server:
+    with EmulatorServer(settings=EmulatorSettings(shapes="docs"), clock=clock, fill=_fill) as server:
         yield server, clock
 
 
