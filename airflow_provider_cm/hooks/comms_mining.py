@@ -14,6 +14,7 @@ from airflow_provider_cm import metrics
 from airflow_provider_cm.api.auth import DEFAULT_SCOPE, ClientCredentials
 from airflow_provider_cm.api.bearer import Auth, DeveloperToken
 from airflow_provider_cm.api.errors import AuthenticationError, CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.messages import MessagesApi
 from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
@@ -90,6 +91,11 @@ class CommsMiningHook(BaseHook):
     def sources(self) -> SourcesApi:
         """The sources of the connection's tenant."""
         return SourcesApi(self.get_conn())
+
+    @property
+    def messages(self) -> MessagesApi:
+        """The messages of the tenant's sources; to load many, see :func:`airflow_provider_cm.loading.load`."""
+        return MessagesApi(self.get_conn())
 
     def request(
         self,
