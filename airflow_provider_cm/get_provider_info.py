@@ -114,6 +114,11 @@ def _conn_fields() -> dict[str, Any]:
             "Guard: switch it off to refuse every delete. Default: on",
             {**_OPTIONAL_FLAG, "default": True},
         ),
+        "allow_load": _field(
+            "Allow loads",
+            "Guard: switch it off to refuse loading messages, which the vendor charges for. Default: on",
+            {**_OPTIONAL_FLAG, "default": True},
+        ),
         "allowed_projects": _field(
             "Allowed projects",
             "Guard: projects that may be written to, names or patterns separated by commas. Default: all",

@@ -172,6 +172,7 @@ class CommsMiningHook(BaseHook):
             settings.endpoint,
             self._auth(settings, looked_up=looked_up),
             timeout=settings.timeout,
+            load_timeout=settings.load_timeout,
             retry=RetryPolicy(
                 max_attempts=self._max_attempts or settings.max_attempts or default.max_attempts,
                 max_seconds=settings.max_retry_seconds or default.max_seconds,
