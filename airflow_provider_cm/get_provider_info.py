@@ -43,6 +43,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "UiPath Communications Mining",
                 "python-modules": [
                     "airflow_provider_cm.operators.approval",  # Airflow 3.1 and later
+                    "airflow_provider_cm.operators.messages",
                     "airflow_provider_cm.operators.rollout",
                     "airflow_provider_cm.operators.sources",
                 ],
@@ -58,6 +59,12 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "UiPath Communications Mining",
                 "python-modules": ["airflow_provider_cm.triggers.sources"],
+            }
+        ],
+        "task-decorators": [
+            {
+                "name": "load_messages",
+                "class-name": "airflow_provider_cm.decorators.load_messages.load_messages_task",
             }
         ],
         "extra-links": ["airflow_provider_cm.links.ProjectLink"],

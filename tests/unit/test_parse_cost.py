@@ -9,6 +9,8 @@ import sys
 import pytest
 
 MODULES = (
+    "airflow_provider_cm.decorators.load_messages",
+    "airflow_provider_cm.operators.messages",
     "airflow_provider_cm.operators.rollout",
     "airflow_provider_cm.operators.sources",
     "airflow_provider_cm.sensors.sources",
@@ -17,6 +19,7 @@ MODULES = (
 # What a DAG file has imported anyway, and so has been paid for; airflow.sdk imports its own parts when asked for them.
 BASE = (
     "airflow.sdk",
+    "airflow.sdk.bases.decorator",
     "airflow.sdk.bases.operatorlink",
     "airflow.sdk.bases.sensor",
     "airflow.providers.common.compat.sdk",
@@ -31,11 +34,14 @@ EXPENSIVE = (
     "fastapi",
     "uvicorn",
     "airflow_provider_cm.api.auth",
+    "airflow_provider_cm.api.messages",
     "airflow_provider_cm.api.models",
     "airflow_provider_cm.api.session",
     "airflow_provider_cm.api.sources",
     "airflow_provider_cm.api.transport",
     "airflow_provider_cm.hooks",
+    "airflow_provider_cm.loading.load",
+    "airflow_provider_cm.operators.load_state",
     "airflow_provider_cm.triggers.condition",
     "airflow_provider_cm.triggers.polling",
     "airflow_provider_cm.triggers.watching",
