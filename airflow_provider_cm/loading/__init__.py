@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_cm.loading.checkpoint import CheckpointStore
-    from airflow_provider_cm.loading.load import load
+    from airflow_provider_cm.loading.loader import load
     from airflow_provider_cm.loading.mapping import Mapping, MappingError
     from airflow_provider_cm.loading.options import LoadOptions
     from airflow_provider_cm.loading.report import LoadError, LoadReport, Progress
@@ -34,7 +34,7 @@ _HOME = {
     "Mapping": "mapping",
     "MappingError": "mapping",
     "Progress": "report",
-    "load": "load",
+    "load": "loader",
 }
 
 __all__ = ["CheckpointStore", "LoadError", "LoadOptions", "LoadReport", "Mapping", "MappingError", "Progress", "load"]

@@ -74,8 +74,8 @@ class LoadReport:
     def __str__(self) -> str:
         if self.dry_run:
             return (
-                f"dry run: {self.rows} rows, {self.rejected} rejected, {self.duplicates} duplicates; loading them would "
-                f"cost at most {self.ai_units:g} AI units or {self.platform_units:g} Platform units"
+                f"dry run: {self.rows} rows, {self.rejected} rejected, {self.duplicates} duplicates; "
+                f"to load costs at most {self.ai_units:g} AI units or {self.platform_units:g} Platform units"
             )
         least = "at least " if self.replayed else ""
         most = "" if self.billable_is_exact or self.replayed else "at most "

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_cm.api import values
+from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.loading.mapping import Mapping
+from airflow_provider_cm.loading.options import LoadOptions
+from airflow_provider_cm.loading.report import LoadError
+from airflow_provider_cm.loading.running import Run
+from airflow_provider_cm.loading.sending import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Mapping as MappingOf
+    from types import TracebackType
     from typing import TextIO
 
     from airflow_provider_cm.api.messages import MessagesApi
     from airflow_provider_cm.loading.checkpoint import CheckpointStore
-    from airflow_provider_cm.loading.mapping import Mapping
     from airflow_provider_cm.loading.report import LoadReport, Progress
+
+_HERE = Path(__file__).parent
 
 
 def load(
@@ -71,4 +83,69 @@ def load(
     :raises LoadError: with ``report``, when a row is missing or may be.
     :raises ConfigurationError: for an argument that cannot be right; nothing was sent.
     """
-    raise NotImplementedError
+    options = LoadOptions(
+        batch_size=batch_size,
+        max_batch_bytes=max_batch_bytes,
+        concurrency=concurrency,
+        on_duplicate=on_duplicate,
+        max_rejected=max_rejected,
+        rejects_path=rejects_path,
+        reject_rows=reject_rows,
+        max_billable=max_billable,
+        dry_run=dry_run,
+        verify=verify,
+        log_ids=log_ids,
+    )
+    target = _target(messages, values.project(project), values.source_name(source_name), raw_emails, transform_tag)
+    if raw_emails and mapping is not None:
+        raise ConfigurationError("mapping: raw emails are not mapped; leave it out, or set raw_emails to false")
+    run = Run(
+        rows,
+        target,
+        options,
+        None if mapping is None else Mapping.parse(mapping),
+        store=checkpoint,
+        origin=fingerprint,
+        open_text=open_text,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    del rows  # a traceback that shows variables must not show messages
+    try:
+        return run.carry_out()
+    except LoadError as error:
+        failure = error
+    except BaseException as error:
+        error.__traceback__ = None if isinstance(error, CommsMiningError) else _beyond(error.__traceback__)
+        raise
+    _drop_frames(failure)
+    raise failure
+
+
+def _target(
+    messages: MessagesApi, project: str, source_name: str, raw_emails: bool, transform_tag: str | None
+) -> Target:
+    if not raw_emails:
+        if transform_tag is not None:
+            raise ConfigurationError("transform_tag: it is for raw emails only; leave it out, or set raw_emails")
+        return Target(messages, project, source_name)
+    rest = b"" if transform_tag is None else b',"transform_tag":' + json.dumps(transform_tag).encode()
+    return Target(messages, project, source_name, "documents", "sync-raw-emails", rest)
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Take the frames, whose variables hold messages, from an error and all that caused it."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = each.__context__ = None
+        each = each.__cause__
+
+
+def _beyond(trace: TracebackType | None) -> TracebackType | None:
+    """Give the part of a traceback that is not of this package, whose frames hold rows; all of it if there is none."""
+    at = trace
+    while at is not None:
+        if Path(at.tb_frame.f_code.co_filename).parent not in {_HERE, _HERE / "readers"}:
+            return at
+        at = at.tb_next
+    return trace
