@@ -61,6 +61,14 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_cm.triggers.sources"],
             }
         ],
+        "transfers": [
+            {
+                "source-integration-name": source,
+                "target-integration-name": "UiPath Communications Mining",
+                "python-module": f"airflow_provider_cm.transfers.{module}",
+            }
+            for source, module in (("Common IO", "files_to_comms_mining"), ("Common SQL", "sql_to_comms_mining"))
+        ],
         "task-decorators": [
             {
                 "name": "load_messages",

@@ -55,8 +55,9 @@ def _rows(lines: Any, name: str) -> Iterator[dict[str, Any] | UnreadableRow]:
             yield dict(zip(columns, (each or None for each in fields), strict=True))
         elif fields:
             yield UnreadableRow(
-                f"{name}, line {start}: {len(fields)} fields, but the header has {len(columns)}; put a field that "
-                "holds a delimiter or a line break in quotes"
+                f"{name}, line {start}",
+                f"it has {len(fields)} fields, but the header has {len(columns)}",
+                "put a field that holds a delimiter or a line break in quotes",
             )
 
 

@@ -33,21 +33,25 @@ def read_eml(file: BinaryIO, name: str) -> Iterator[dict[str, Any] | UnreadableR
     with unpacking_errors(name):
         raw = file.read(LARGEST_EMAIL + 1)
     if len(raw) > LARGEST_EMAIL:
-        yield UnreadableRow(f"{name}: the email is larger than {LARGEST_EMAIL} bytes")
+        yield UnreadableRow(name, f"the email is larger than {LARGEST_EMAIL} bytes", "take its attachments out")
         return
     try:
         yield _document(raw, name)
     except _PARSING_ERRORS as error:
         # The error's own text may quote a header.
-        yield UnreadableRow(f"{name}: the email cannot be parsed ({type(error).__name__})")
+        yield UnreadableRow(
+            name, f"the email cannot be parsed ({type(error).__name__})", "look for what is odd in its headers"
+        )
 
 
 def _document(raw: bytes, name: str) -> dict[str, Any] | UnreadableRow:
     email: EmailMessage = message_from_bytes(raw, policy=policy.default)
     if not email.keys():
-        return UnreadableRow(f"{name}: it is not an email: no header at its start")
+        return UnreadableRow(name, "it is not an email: it does not begin with a header", "check what the path matches")
     if not str(email.get("Message-ID", "")).strip():
-        return UnreadableRow(f"{name}: the email has no Message-ID, of which the API makes the message's id")
+        return UnreadableRow(
+            name, "it has no Message-ID, of which the API makes the message's id", "add one to its headers"
+        )
     return {"raw_email": _raw_email(raw, email)}
 
 

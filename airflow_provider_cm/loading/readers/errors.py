@@ -13,9 +13,18 @@ class ReadError(CommsMiningError):
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """Stands for a row that cannot be read; the rows after it can. A load rejects it.
+    """Stands for a row that cannot be read; the rows after it can. A load rejects it. It holds none of the row.
 
-    :param reason: the place and the problem, without the row's content.
+    :param place: the file, and the line in it.
+    :param problem: what is wrong.
+    :param remedy: what to do.
     """
 
-    reason: str
+    place: str
+    problem: str
+    remedy: str
+
+    @property
+    def reason(self) -> str:
+        """All of it in one sentence."""
+        return f"{self.place}: {self.problem}; {self.remedy}"

@@ -48,16 +48,17 @@ def _checked_start(line: bytes, name: str) -> bytes:
 
 
 def _row(line: bytes, place: str) -> dict[str, Any] | UnreadableRow:
+    remedy = "write one JSON object a line"
     try:
         row = json.loads(line.decode().strip())
     except UnicodeDecodeError as error:
-        return UnreadableRow(f"{place}: byte {error.start + 1} is not UTF-8")
+        return UnreadableRow(place, f"byte {error.start + 1} is not UTF-8", "convert the file to UTF-8")
     except json.JSONDecodeError as error:
-        return UnreadableRow(f"{place}, column {error.colno}: not JSON ({error.msg}); write one object a line")
+        return UnreadableRow(f"{place}, column {error.colno}", f"not JSON ({error.msg})", remedy)
     except (ValueError, RecursionError):
-        return UnreadableRow(f"{place}: not JSON that can be read: a number too long, or nested too deeply")
+        return UnreadableRow(place, "a number in it is too long, or it is nested too deeply", remedy)
     if not isinstance(row, dict):
-        return UnreadableRow(f"{place}: it is a JSON {_KINDS[type(row)]}; write one object a line")
+        return UnreadableRow(place, f"it is a JSON {_KINDS[type(row)]}", remedy)
     return row
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,6 @@ from airflow_provider_cm.loading.readers.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# A name, or a name in one of the databases' kinds of quotes.
-_KEY = re.compile(r"""[^\W\d][\w$]*|"[^"]+"|`[^`]+`|\[[^\]]+\]""")
 
 # Ends of a statement that gives at most {n} rows, by the type of the connection. All others know LIMIT.
 _LIMITS = {
@@ -28,21 +24,6 @@ _BUFFERING = ("MySQLdb", "mysql", "pg8000", "psycopg", "psycopg2", "pymysql", "r
 
 # Errors whose text is about the statement or the connection, and not about a value of a row.
 _SPEAKABLE = ("OperationalError", "InterfaceError", "ProgrammingError")
-
-
-def check_key(value: object, field: str = "key") -> str:
-    """Check the name of a key column.
-
-    :param value: a column's name, in the database's own quotes where it needs them.
-    :param field: what to call it in an error.
-    :raises ConfigurationError: for anything else.
-    """
-    if not isinstance(value, str) or not _KEY.fullmatch(value):
-        raise ConfigurationError(
-            f"{field}: {printable(repr(value), 80)} is not the name of a column; give one column of the query's "
-            "result, without the table, in the database's quotes if it needs them"
-        )
-    return value
 
 
 def buffering_driver(connection: object) -> str | None:
@@ -76,7 +57,7 @@ class Query:
         :raises ReadError: when the database or its driver reports an error.
         :raises ConfigurationError: for two columns of one name.
         """
-        with closing(self.connection.cursor()) as cursor, _DatabaseErrors():
+        with closing(self.connection.cursor()) as cursor, database_errors():
             self._execute(cursor, self.sql, self.parameters)
             columns = _columns(cursor)
             while found := cursor.fetchmany(self.page_size):
@@ -144,7 +125,7 @@ class Query:
             parameters = [*(parameters or ()), last.key]
         # The line break ends a comment that the query may end in.
         statement = f"SELECT {what} FROM ({sql}\n) page_of_rows {rest}"  # noqa: S608  # the key's name is checked
-        with closing(self.connection.cursor()) as cursor, _DatabaseErrors():
+        with closing(self.connection.cursor()) as cursor, database_errors():
             self._execute(cursor, statement, parameters)
             return _columns(cursor), cursor.fetchall()
 
@@ -187,20 +168,19 @@ def _position(columns: list[str], key: str) -> int:
     return found[0]
 
 
-class _DatabaseErrors:
+@contextmanager
+def database_errors() -> Iterator[None]:
     """Turn what a driver raises into a :class:`ReadError`, without what the database may have quoted of a row."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+    try:
+        yield
+    except Exception as error:
         names = [each.__name__ for each in type(error).__mro__]
         # Each driver has its own classes; the DB-API gives them these names.
         if "Error" not in names:
-            return
+            raise
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         shown = type(error).__name__ + (f", SQLSTATE {state}" if state else "")
         if any(each in _SPEAKABLE for each in names):
-            shown += f": {printable(str(error).strip().splitlines()[0] if str(error).strip() else '', 300)}"
+            shown += f": {printable(str(error).strip().partition(chr(10))[0], 300)}"
         transient = not any(each in ("ProgrammingError", "DataError", "NotSupportedError") for each in names)
         raise ReadError(f"sql: the database reports an error ({shown})", transient=transient) from None

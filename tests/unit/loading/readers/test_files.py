@@ -86,16 +86,16 @@ def test_a_line_that_is_no_object_is_one_row_and_names_its_line() -> None:
     rows = read(b"\n".join(lines), "f.jsonl", "jsonl")
     assert [row for row in rows if isinstance(row, dict)] == [{"a": SECRET}, {"a": 2}]
     assert reasons(rows) == [
-        "f.jsonl, line 2, column 7: not JSON (Unterminated string starting at); write one object a line",
-        "f.jsonl, line 4: it is a JSON array; write one object a line",
-        "f.jsonl, line 5: it is a JSON string; write one object a line",
-        "f.jsonl, line 6: it is a JSON number; write one object a line",
-        "f.jsonl, line 7: it is a JSON number; write one object a line",
-        "f.jsonl, line 8: it is a JSON boolean; write one object a line",
-        "f.jsonl, line 9: it is a JSON null; write one object a line",
-        "f.jsonl, line 10: byte 8 is not UTF-8",
-        "f.jsonl, line 11: not JSON that can be read: a number too long, or nested too deeply",
-        "f.jsonl, line 12: not JSON that can be read: a number too long, or nested too deeply",
+        "f.jsonl, line 2, column 7: not JSON (Unterminated string starting at); write one JSON object a line",
+        "f.jsonl, line 4: it is a JSON array; write one JSON object a line",
+        "f.jsonl, line 5: it is a JSON string; write one JSON object a line",
+        "f.jsonl, line 6: it is a JSON number; write one JSON object a line",
+        "f.jsonl, line 7: it is a JSON number; write one JSON object a line",
+        "f.jsonl, line 8: it is a JSON boolean; write one JSON object a line",
+        "f.jsonl, line 9: it is a JSON null; write one JSON object a line",
+        "f.jsonl, line 10: byte 8 is not UTF-8; convert the file to UTF-8",
+        "f.jsonl, line 11: a number in it is too long, or it is nested too deeply; write one JSON object a line",
+        "f.jsonl, line 12: a number in it is too long, or it is nested too deeply; write one JSON object a line",
     ]
 
 
@@ -129,8 +129,8 @@ def test_a_csv_row_of_another_length_is_one_row_and_names_its_line() -> None:
     assert [row["id"] for row in rows if isinstance(row, dict)] == ["1", "4"]
     remedy = "; put a field that holds a delimiter or a line break in quotes"
     assert reasons(rows) == [
-        f"f.csv, line 4: 3 fields, but the header has 2{remedy}",
-        f"f.csv, line 5: 1 fields, but the header has 2{remedy}",
+        f"f.csv, line 4: it has 3 fields, but the header has 2{remedy}",
+        f"f.csv, line 5: it has 1 fields, but the header has 2{remedy}",
     ]
 
 
@@ -295,7 +295,9 @@ def test_emails_of_odd_kinds_are_read() -> None:
 
 
 def test_an_email_that_cannot_become_a_message_is_one_row() -> None:
-    assert reasons(read(b"somebody's text\n", "f.eml", "eml")) == ["f.eml: it is not an email: no header at its start"]
+    assert reasons(read(b"somebody's text\n", "f.eml", "eml")) == [
+        "f.eml: it is not an email: it does not begin with a header; check what the path matches"
+    ]
     assert "no Message-ID" in reasons(read(b"Subject: a\n\nsomebody's text", "f.eml", "eml"))[0]
 
 

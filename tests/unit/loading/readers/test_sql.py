@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.loading.readers.errors import ReadError
-from airflow_provider_cm.loading.readers.sql import Query, buffering_driver, check_key
+from airflow_provider_cm.loading.readers.sql import Query, buffering_driver
+from airflow_provider_cm.loading.readers.sql_key import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
