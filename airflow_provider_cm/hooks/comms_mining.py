@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 
 # Airflow's API server tests a connection under a random id of this form (airflow.utils.strings.get_random_string).
 _MADE_UP = re.compile(r"(?=.*[A-Z0-9])[A-Za-z0-9]{8}")
+# Calls that a task makes by the thousands, and reports on itself.
+_MANY = frozenset(
+    f"sources/{{project}}/{{name}}/{call}" for call in ("sync", "sync-raw-emails", "comments", "comments/{id}")
+)
 
 
 class CommsMiningHook(BaseHook):
     """Talk to UiPath Communications Mining with the settings of an Airflow connection.
 
     The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
-    reuses its network connections. Each call leaves one line in the log, and metrics (docs/metrics.md). The fields of
+    reuses its network connections. Each call leaves one line in the log (at DEBUG where a task
+    makes thousands), and metrics (docs/metrics.md). The fields of
     the connection are described in docs/connections.md; their rules in :mod:`airflow_provider_cm.hooks.settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
@@ -225,7 +230,10 @@ class CommsMiningHook(BaseHook):
         )
 
     def _observe(self, record: RequestRecord) -> None:
-        self.log.info("%s", record)
+        if record.route in _MANY and record.error is None and record.attempts == 1:
+            self.log.debug("%s", record)
+        else:
+            self.log.info("%s", record)
         metrics.call_ended(record)
 
 

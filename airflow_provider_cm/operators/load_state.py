@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_cm import metrics
 from airflow_provider_cm.api.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.loading import CheckpointStore, Progress
+    from airflow_provider_cm.loading import LoadReport, Progress
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -31,9 +32,12 @@ class TaskCheckpoint:
         self._store = store
         self._key = key
         self._warned = False
+        self._state: dict[str, Any] | None = None
+        self._rows = 0
+        self._counted: dict[str, int] = {}
 
     @classmethod
-    def of(cls, context: Any, retries: int | None) -> CheckpointStore | None:
+    def of(cls, context: Any, retries: int | None) -> TaskCheckpoint | None:
         """Give a task's checkpoint.
 
         :param context: the task's context.
@@ -54,26 +58,54 @@ class TaskCheckpoint:
         except Exception as error:  # noqa: BLE001  # the load does not need it
             _log.warning("The checkpoint cannot be read, so the load begins anew: %s", type(error).__name__)
             return None
-        return state if isinstance(state, dict) else None
+        if not isinstance(state, dict):
+            return None
+        self._rows, self._counted = state.get("rows", 0), state.pop("counted", {})
+        return state
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep this in place of what was saved before.
 
         :param state: JSON values.
         """
+        self._state = {**state, "counted": self._counted}
         try:
-            self._store.set(self._key, state)
+            self._store.set(self._key, self._state)
         except Exception as error:  # noqa: BLE001  # as above
             if not self._warned:
                 _log.warning("No checkpoint is kept, so a retry will begin anew: %s", type(error).__name__)
             self._warned = True
 
+    def counted(self, report: LoadReport) -> dict[str, int]:
+        """Note what metrics are sent of a load that failed, since the report of the next try includes it.
+
+        :param report: of this try.
+        :return: what earlier tries have sent and this report includes.
+        """
+        earlier = self._counted if report.resumed_at_row == self._rows else {}
+        self._counted = {name: getattr(report, name) for name in metrics.LOADS}
+        if self._state is not None:
+            self.save(self._state)
+        return earlier
+
     def clear(self) -> None:
         """Forget what was saved."""
+        self._state = None
         try:
             self._store.delete(self._key)
         except Exception as error:  # noqa: BLE001  # as above
             _log.warning("The checkpoint cannot be deleted: %s", type(error).__name__)
+
+
+def count_load(report: LoadReport, checkpoint: TaskCheckpoint | None) -> None:
+    """Send the metrics of a try.
+
+    :param report: of the load.
+    :param checkpoint: of the task, ``None`` for none.
+    """
+    if not report.dry_run:
+        earlier = {} if checkpoint is None else checkpoint.counted(report)
+        metrics.load_ended({name: getattr(report, name) for name in metrics.LOADS}, earlier)
 
 
 def open_rejects(path: str) -> TextIO:

@@ -105,14 +105,15 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
     :param on_duplicate: two rows with one id: ``fail`` (default), or ``last`` to let the later one win. (templated)
     :param max_rejected: rows that may be left out before the task fails: a number, or a fraction below 1; 0 by
         default. The good rows are loaded in any case. (templated)
-    :param rejects_path: path or URL of a file for the rows that are left out, one JSON object a line; in a mapped task
-        ``-<map index>`` is added to its name unless its template names ``map_index``. (templated)
+    :param rejects_path: path or URL of a file for the rows that are left out, one JSON object a line: number of the
+        row, id, stage (``mapping``, ``validation`` or ``api``) and reason. In a mapped task ``-<map index>`` is added
+        to its name, unless its template names ``map_index``. (templated)
     :param reject_rows: put the row itself there too, which is somebody's message; ``False`` by default. (templated)
     :param max_billable: stop before the batch that could make the load cost more messages than this. (templated)
     :param dry_run: read, map, validate and count, and send nothing; ``False`` by default. (templated)
     :param verify: ask for the number of messages before and after, and wait until it has grown by those created;
         ``True`` by default. (templated)
-    :param log_ids: let errors and the file of rejected rows name ids of messages; ``False`` by default. (templated)
+    :param log_ids: let errors name ids of messages; ``False`` by default. (templated)
     :param partition_key: for the task's asset events (Airflow 3.2 and later), such as ``{{ ds }}``;
         none by default, since an event with a key starts only DAGs that are scheduled by partitions. A run that has a
         key of its own needs none here. (templated)
@@ -223,11 +224,11 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
         from contextlib import closing
 
         from airflow_provider_cm.loading import LoadError, load
-        from airflow_provider_cm.operators.load_state import LoadProgress, TaskCheckpoint, open_rejects
+        from airflow_provider_cm.operators.load_state import LoadProgress, TaskCheckpoint, count_load, open_rejects
 
         options = {name: self.argument(name) for name in _OPTIONS}
         options["rejects_path"] = self._rejects_path(context)
-        progress = LoadProgress(self.log)
+        checkpoint = TaskCheckpoint.of(context, self.retries)
         try:
             with closing(_generator(self.rows(context))) as rows:
                 report = load(
@@ -238,17 +239,19 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
                     mapping=self.argument("mapping"),
                     **options,
                     **self.load_arguments(),
-                    checkpoint=TaskCheckpoint.of(context, self.retries),
+                    checkpoint=checkpoint,
                     fingerprint=self.origin(context),
                     open_text=open_rejects,
-                    on_progress=progress,
+                    on_progress=LoadProgress(self.log),
                     should_stop=self._stopping().is_set,
                 )
         except LoadError as error:
             if error.report is not None:
+                count_load(error.report, checkpoint)
                 self._leave(context, error.report)
             raise
         self._report = report
+        count_load(report, checkpoint)
         self.log.info("Loaded %s/%s: %s", project, source_name, report)
         return report
 
