@@ -99,6 +99,7 @@ class Run:
             error.report = self.report()
             raise
         finally:
+            self._pace.close()
             self._workers.close()
             self._rejects.close()
         return self.report()
