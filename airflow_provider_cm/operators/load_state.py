@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_cm import metrics
-from airflow_provider_cm.api.errors import ConfigurationError
+from airflow_provider_cm.api.errors import ConfigurationError, printable
 
 if TYPE_CHECKING:
     from airflow_provider_cm.loading import LoadReport, Progress
@@ -116,12 +116,14 @@ def open_rejects(path: str) -> TextIO:
     """
     try:
         place = ObjectStoragePath(path)
-        if place.protocol == "file":
+        if place.protocol in {"", "file"}:
             place.parent.mkdir(parents=True, exist_ok=True)
         file: TextIO = place.open("w", encoding="utf-8")
     except Exception as error:
-        # Each file system has exceptions of its own.
-        raise ConfigurationError(f"rejects_path: it cannot be written ({type(error).__name__}: {error})") from error
+        # Each file system has exceptions of its own, and not all of their texts are fit to be shown.
+        reason = getattr(error, "strerror", None)
+        shown = f"{type(error).__name__}: {printable(reason)}" if isinstance(reason, str) else type(error).__name__
+        raise ConfigurationError(f"rejects_path: it cannot be written ({shown}); check path and connection") from error
     return file
 
 
