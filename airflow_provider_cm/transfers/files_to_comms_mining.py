@@ -190,9 +190,16 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
     def lineage_inputs(self) -> list[Any]:
         """Give the files, or, where there are many, the paths that were given."""
         from airflow.providers.common.compat.openlineage.facet import Dataset
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        from airflow_provider_cm.transfers.object_files import to_path
 
         files = [file.path for file in self._found or ()]
         if len(files) > _MOST_DATASETS:
-            files = [ObjectStoragePath(each) for each in self.argument("path")]
-        return [Dataset(namespace=path.namespace, name=path.path.lstrip("/")) for path in files]
+            files = [to_path(each) for each in self.argument("path")]
+        # The names are those of OpenLineage's own naming of datasets.
+        return [
+            Dataset(namespace="file", name=path.path)
+            if path.protocol in ("", "file")
+            else Dataset(namespace=f"{path.protocol}://{path.bucket}", name=path.key)
+            for path in files
+        ]

@@ -49,6 +49,11 @@ class FoundFile(NamedTuple):
             yield file
 
 
+def to_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """Give a path or URL as an object."""
+    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+
+
 def find_files(paths: Iterable[str | ObjectStoragePath]) -> list[FoundFile]:
     """Find the files that paths, URLs and globs name.
 
@@ -58,7 +63,7 @@ def find_files(paths: Iterable[str | ObjectStoragePath]) -> list[FoundFile]:
     """
     found: dict[str, FoundFile] = {}
     for each in paths:
-        path = ObjectStoragePath(each)
+        path = to_path(each)
         with storage_errors(str(path)):
             # What the store listed for another task of this process may be old.
             path.fs.invalidate_cache()

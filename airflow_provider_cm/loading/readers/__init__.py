@@ -52,18 +52,20 @@ def read_rows(
     if file_format == "parquet":
         from airflow_provider_cm.loading.readers.parquet import read_parquet
 
-        return read_parquet(file, name)
+        yield from read_parquet(file, name)
+        return
     from airflow_provider_cm.loading.readers.unpacking import unpacked
 
-    plain = unpacked(file, name)
-    if file_format == "csv":
-        from airflow_provider_cm.loading.readers.csv import read_csv
+    with unpacked(file, name) as plain:
+        if file_format == "csv":
+            from airflow_provider_cm.loading.readers.csv import read_csv
 
-        return read_csv(plain, name, delimiter=delimiter, encoding=encoding)
-    if file_format == "eml":
-        from airflow_provider_cm.loading.readers.eml import read_eml
+            yield from read_csv(plain, name, delimiter=delimiter, encoding=encoding)
+        elif file_format == "eml":
+            from airflow_provider_cm.loading.readers.eml import read_eml
 
-        return read_eml(plain, name)
-    from airflow_provider_cm.loading.readers.jsonl import read_jsonl
+            yield from read_eml(plain, name)
+        else:
+            from airflow_provider_cm.loading.readers.jsonl import read_jsonl
 
-    return read_jsonl(plain, name)
+            yield from read_jsonl(plain, name)
