@@ -88,9 +88,7 @@ def comment(row: dict[str, Any]) -> dict[str, Any]:
 def encoded(count: int, batch: int) -> list[bytes]:
     """Give all request bodies."""
     comments = [json.dumps(comment(row), separators=(",", ":")) for row in rows(count)]
-    return [
-        f'{{"comments":[{",".join(comments[at : at + batch])}]}}'.encode() for at in range(0, count, batch)
-    ]
+    return [f'{{"comments":[{",".join(comments[at : at + batch])}]}}'.encode() for at in range(0, count, batch)]
 
 
 def bare(url: str, bodies: list[bytes], threads: int) -> None:

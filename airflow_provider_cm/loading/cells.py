@@ -25,6 +25,8 @@ def plain(value: Any) -> Any:
     if value is None or type(value) is str:
         return value
     kind = type(value)
+    if kind is int:
+        return value
     if kind.__name__ in _NOTHING:
         return None
     if kind.__module__ == "numpy" and hasattr(value, "item"):
@@ -131,7 +133,7 @@ def as_moment(value: Any, column: str, zone: ZoneInfo | None) -> str:
             )
         moment = moment.replace(tzinfo=zone)
     try:
-        shown = moment.astimezone(UTC)
+        shown = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:
         shown = None
     if shown is None or shown.year < _FIRST_YEAR:

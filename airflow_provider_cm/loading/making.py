@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.api.errors import printable
 from airflow_provider_cm.loading.cells import as_addresses, as_identity, as_moment, as_number, as_text, plain
 from airflow_provider_cm.loading.shapes import BadRowError
-from airflow_provider_cm.loading.validation import check_comment, escaped_id
+from airflow_provider_cm.loading.validation import check_comment, escaped_id, fits
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -63,11 +63,12 @@ class MessageMaker:
             comment["user_properties"] = {}
         for step in self._steps:
             step(row, comment, message)
-        try:
-            check_comment(comment)
-        except BadRowError as error:
-            error.where = self._columns(error.where)
-            raise
+        if not fits(comment, message):
+            try:
+                check_comment(comment)
+            except BadRowError as error:
+                error.where = self._columns(error.where)
+                raise
         return comment
 
     def _columns(self, where: str) -> str:
@@ -166,16 +167,20 @@ def _addresses(key: str, template: Template) -> Step:
 
 def _property(kind: str, name: str, template: Template) -> Step:
     read, column = _reader(template, as_text), _column(template)
+    string_name, number_name = f"string:{name}", f"number:{name}"
 
     def put(row: Row, comment: dict[str, Any], message: dict[str, Any]) -> None:
         value = read(row)
         if value is None:
             return
+        if type(value) is str and kind != "number":
+            comment["user_properties"][string_name] = value
+            return
         numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if kind == "number" or (numeric and not kind):
-            comment["user_properties"][f"number:{name}"] = as_number(value, column)
+            comment["user_properties"][number_name] = as_number(value, column)
         else:
-            comment["user_properties"][f"string:{name}"] = as_text(value, column)
+            comment["user_properties"][string_name] = as_text(value, column)
 
     return put
 

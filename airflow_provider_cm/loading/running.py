@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.api.errors import CommsMiningError, OutcomeUnknownError
 from airflow_provider_cm.loading.batches import Limits, batches
 from airflow_provider_cm.loading.checkpoint import Checkpoint
+from airflow_provider_cm.loading.counting import count_messages, wait_for_growth
 from airflow_provider_cm.loading.rejects import Rejects
 from airflow_provider_cm.loading.report import AI_UNITS, PLATFORM_UNITS, LoadError, LoadReport, Progress
 from airflow_provider_cm.loading.resuming import Resumption
@@ -65,7 +66,6 @@ class Run:
         self._on_progress = on_progress
         self._should_stop = should_stop
         self._started = time.monotonic()
-        self._policy = target.messages.session.retry
         fingerprint = _fingerprint(origin, target, options, mapping)
         earlier = self._earlier = self._last_checkpoint(fingerprint)
         self._checkpoint = Checkpoint(fingerprint, earlier.before if earlier else None)
@@ -77,7 +77,7 @@ class Run:
         make = email_of if target.field == "documents" else comment_of(mapping)
         self._rows = Rows(rows, make, self._rejects, options.on_duplicate, self._resumption)
         self._limits = Limits(options.batch_size, options.max_batch_bytes)
-        self._pace = Pace(self._policy)
+        self._pace = Pace(target.messages.session.retry)
         self._workers = Workers(Sender(target, self._limits, self._pace), options.concurrency)
         self._totals = Totals()  # of all batches that have ended
         self._noting = True  # the checkpoint has room
@@ -115,7 +115,7 @@ class Run:
 
     def _load(self) -> None:
         if self._options.verify and self._checkpoint.before is None:
-            self._checkpoint.before = self._count()
+            self._checkpoint.before = count_messages(self._target)
         try:
             for batch in batches(self._rows, self._limits):
                 self._dispatch(batch)
@@ -214,7 +214,7 @@ class Run:
             self._checkpoint.totals.add(earlier.totals)
             _log.info("Resumed: the first %d rows were loaded by an earlier attempt", skipped)
         else:
-            self._checkpoint.before = self._count() if self._options.verify else None
+            self._checkpoint.before = count_messages(self._target) if self._options.verify else None
             _log.warning("The rows have changed since an earlier attempt: %d were skipped, the rest is sent", skipped)
 
     # --- The end
@@ -271,36 +271,15 @@ class Run:
             )
 
     def _verify(self) -> None:
-        """Wait until the source holds what was created."""
         before, new = self._checkpoint.before, self._totals.new
         if before is None or new == 0:
             return
-        until, pause, count = self._policy.clock() + self._policy.max_seconds, 0.5, self._count()
-        while count < before + new:
-            if self._policy.clock() + pause > until:
-                if self._store is not None:
-                    self._store.clear()  # what it says is loaded is in doubt
-                raise LoadError(
-                    f"verify: the source had {before:,} messages, {new:,} were created, and it has {count:,} after "
-                    f"{self._policy.max_seconds:g} s: messages are missing, or somebody deletes some at the same time, "
-                    "or the server counts late. Loading again costs nothing"
-                )
-            self._policy.sleep(pause)
-            pause = min(pause * 2, 10.0)
-            count = self._count()
-
-    def _count(self) -> int:
         try:
-            return self._target.messages.count(self._target.project, self._target.source_name)
-        except CommsMiningError as error:
-            failure = LoadError(
-                f"verify: the messages of the source could not be counted: {error}",
-                transient=error.transient,
-                status=error.status,
-                api_message=error.api_message,
-                retry_after=error.retry_after,
-            )
-            raise failure from error
+            wait_for_growth(self._target, before, new)
+        except LoadError:
+            if self._store is not None:
+                self._store.clear()  # what it says is loaded is in doubt
+            raise
 
     def _read_only(self) -> None:
         try:

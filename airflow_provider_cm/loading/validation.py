@@ -64,6 +64,26 @@ def check_comment(comment: Mapping[str, Any]) -> None:
         check_attachments(comment["attachments"], "attachments")
 
 
+def fits(comment: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Whether a comment that a mapping made keeps the rules that its making does not keep already.
+
+    It says no too often rather than too seldom; :func:`check_comment` knows.
+
+    :param comment: the comment, whose properties and times are right already.
+    :param message: its message.
+    """
+    for field, value in message.items():
+        if type(value) is dict:
+            good = len(value["text"]) <= MAX_TEXT
+        elif type(value) is str:
+            good = len(value) <= (MAX_ADDRESS if field == "from" else MAX_LANGUAGE)
+        else:
+            good = len(value) <= MAX_ADDRESSES and all(len(each) <= MAX_ADDRESS for each in value)
+        if not good:
+            return False
+    return _ID.fullmatch(comment["id"]) is not None
+
+
 def check_id(value: object, where: str = "id") -> None:
     """Check the id of a message.
 

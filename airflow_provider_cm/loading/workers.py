@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from airflow_provider_cm.loading.batches import Batch
     from airflow_provider_cm.loading.rows import Message
     from airflow_provider_cm.loading.sending import Sender
+
+_HEAD_START = 0.002
 
 
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ class Workers:
         self.jobs.append(job)
         self.busy += 1
         self._todo.put(job)
+        # The thread sends before the next batch is made, which would keep the interpreter to itself for milliseconds.
+        time.sleep(_HEAD_START)
 
     def wait(self, seconds: float) -> Job | None:
         """Wait for the end of any batch.
