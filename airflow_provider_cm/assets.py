@@ -147,6 +147,21 @@ def write_outlet_events(
             event.add(Asset(name=uri, uri=uri), extra=_for_alias({**extra, **more}))
 
 
+def write_partition(operator: Any, context: Any, key: str) -> None:
+    """Give the asset events of a task a partition's key, from Airflow 3.2 on; before, there is none to give.
+
+    Events of an alias have none.
+
+    :param operator: the task, with its outlets.
+    :param context: the task's context; without outlet events in it, nothing is written.
+    :param key: the key.
+    """
+    events = context.get("outlet_events")
+    for outlet in operator.outlets if events is not None else ():
+        if isinstance(outlet, Asset) and hasattr(events[outlet], "add_partitions"):
+            events[outlet].add_partitions(key)
+
+
 def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
     # Airflow 3.0 hashes the values, and fails the task with its work done where one has no hash.
     if tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 1):

@@ -43,6 +43,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "UiPath Communications Mining",
                 "python-modules": [
                     "airflow_provider_cm.operators.approval",  # Airflow 3.1 and later
+                    "airflow_provider_cm.operators.messages",
                     "airflow_provider_cm.operators.rollout",
                     "airflow_provider_cm.operators.sources",
                 ],
@@ -58,6 +59,20 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "UiPath Communications Mining",
                 "python-modules": ["airflow_provider_cm.triggers.sources"],
+            }
+        ],
+        "transfers": [
+            {
+                "source-integration-name": source,
+                "target-integration-name": "UiPath Communications Mining",
+                "python-module": f"airflow_provider_cm.transfers.{module}",
+            }
+            for source, module in (("Common IO", "files_to_comms_mining"), ("Common SQL", "sql_to_comms_mining"))
+        ],
+        "task-decorators": [
+            {
+                "name": "load_messages",
+                "class-name": "airflow_provider_cm.decorators.load_messages.load_messages_task",
             }
         ],
         "extra-links": ["airflow_provider_cm.links.ProjectLink"],
@@ -112,6 +127,11 @@ def _conn_fields() -> dict[str, Any]:
         "allow_delete": _field(
             "Allow deletes",
             "Guard: switch it off to refuse every delete. Default: on",
+            {**_OPTIONAL_FLAG, "default": True},
+        ),
+        "allow_load": _field(
+            "Allow loads",
+            "Guard: switch it off to refuse loading messages, which the vendor charges for. Default: on",
             {**_OPTIONAL_FLAG, "default": True},
         ),
         "allowed_projects": _field(

@@ -16,6 +16,8 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_cm.api.errors import CommsMiningError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
 
 _log = logging.getLogger(__name__)
@@ -69,7 +71,22 @@ RATE_LIMIT_WAIT = Metric("comms_mining.rate_limit_wait", "timer", ("told", "wher
 TOKEN_RENEWALS = Metric("comms_mining.token_renewals", "counter", ("kind", "outcome"))
 POLLS = Metric("comms_mining.polls", "counter", ("outcome",))
 
-ALL = (REQUESTS, REQUEST_TIME, RETRIES, RATE_LIMIT_WAIT, TOKEN_RENEWALS, POLLS)
+LOAD_ROWS = Metric("comms_mining.load_rows", "counter", ())
+LOAD_BATCHES = Metric("comms_mining.load_batches", "counter", ())
+LOAD_BILLABLE = Metric("comms_mining.load_billable", "counter", ())
+LOAD_REJECTED = Metric("comms_mining.load_rejected", "counter", ())
+LOAD_SPLITS = Metric("comms_mining.load_splits", "counter", ())
+
+LOADS = {
+    "sent": LOAD_ROWS,
+    "batches": LOAD_BATCHES,
+    "billable": LOAD_BILLABLE,
+    "rejected": LOAD_REJECTED,
+    "splits": LOAD_SPLITS,
+}
+"""By the names of a load report's counts."""
+
+ALL = (REQUESTS, REQUEST_TIME, RETRIES, RATE_LIMIT_WAIT, TOKEN_RENEWALS, POLLS, *LOADS.values())
 
 OTHER = "other"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -80,6 +97,10 @@ ROUTES = {
     "sources/{project}/{name}": "sources/PROJECT/NAME",
     "sources/{project}/{name}/statistics": "sources/PROJECT/NAME/statistics",
     "sources/id:{id}": "sources/ID",
+    "sources/{project}/{name}/sync": "sources/PROJECT/NAME/sync",
+    "sources/{project}/{name}/sync-raw-emails": "sources/PROJECT/NAME/sync-raw-emails",
+    "sources/{project}/{name}/comments": "sources/PROJECT/NAME/comments",
+    "sources/{project}/{name}/comments/{id}": "sources/PROJECT/NAME/comments/ID",
 }
 
 
@@ -139,6 +160,16 @@ def poll(error: BaseException | None = None) -> None:
     if error is not None:
         outcome = type(error).__name__ if _is_ours(error) else OTHER
     POLLS.count(1, outcome=outcome)
+
+
+def load_ended(counts: Mapping[str, int], earlier: Mapping[str, int]) -> None:
+    """Send what one try of a load did; never raises.
+
+    :param counts: of the load's report, by the keys of :data:`LOADS`.
+    :param earlier: what earlier tries have sent of them.
+    """
+    for name, metric in LOADS.items():
+        metric.count(max(counts[name] - earlier.get(name, 0), 0))
 
 
 def _status(exchange: Exchange) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TransportError,
     )
     from airflow_provider_cm.api.guards import Guards
+    from airflow_provider_cm.api.messages import MessagesApi, SyncResult
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
     from airflow_provider_cm.api.retry import RetryPolicy
@@ -56,6 +57,7 @@ _HOME = {
     "DeveloperToken": "auth",
     "Exchange": "request_records",
     "Guards": "guards",
+    "MessagesApi": "messages",
     "NotFoundError": "errors",
     "OutcomeUnknownError": "errors",
     "PermissionDeniedError": "errors",
@@ -68,6 +70,7 @@ _HOME = {
     "ServerError": "errors",
     "Source": "models",
     "SourcesApi": "sources",
+    "SyncResult": "messages",
     "TokenError": "errors",
     "TransportError": "errors",
     "normalise_endpoint": "endpoint",
@@ -85,6 +88,7 @@ __all__ = [
     "DeveloperToken",
     "Exchange",
     "Guards",
+    "MessagesApi",
     "NotFoundError",
     "NotShownError",
     "OutcomeUnknownError",
@@ -97,6 +101,7 @@ __all__ = [
     "ServerError",
     "Source",
     "SourcesApi",
+    "SyncResult",
     "TokenError",
     "TransportError",
     "normalise_endpoint",

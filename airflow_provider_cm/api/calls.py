@@ -37,6 +37,8 @@ class Call:
     :param safe: it only reads, so that it can be repeated at will.
     :param permission: what the vendor's page says it needs.
     :param check: raises :class:`ProtocolError` for a success that is not an answer to this call.
+    :param clear: takes what was sent out of what the server says of it.
+    :param patience: seconds without a byte while the answer is read; ``None`` for the session's usual.
     """
 
     method: str
@@ -47,6 +49,8 @@ class Call:
     safe: bool
     permission: str | None
     check: Check | None = field(default=None, repr=False)
+    clear: Callable[[str], str] | None = field(default=None, repr=False)
+    patience: float | None = None
 
 
 @dataclass(slots=True)

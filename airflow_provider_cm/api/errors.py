@@ -82,9 +82,13 @@ class ConfigurationError(CommsMiningError, ValueError):
 
 
 class TransportError(CommsMiningError):
-    """No HTTP response: the name was not found, TLS failed, the connection was refused, reset or timed out."""
+    """No HTTP response: the name was not found, TLS failed, the connection was refused, reset or timed out.
+
+    ``timed_out`` says whether the request was sent, and no (complete) response came in time.
+    """
 
     transient = True
+    timed_out: bool = False
 
 
 class ApiError(CommsMiningError):

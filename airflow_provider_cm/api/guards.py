@@ -16,6 +16,10 @@ from airflow_provider_cm.api.errors import ConfigurationError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LOAD_TIMEOUT = 240.0
+"""Seconds without a byte while a load is answered: what the vendor's command-line client waits."""
+
+_LOADS = frozenset({"sync", "sync-raw-emails", "sync-csv", "comments", "messages", "emails"})
 _PROJECT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -25,11 +29,13 @@ class Guards:
 
     :param read_only: refuse everything but reading.
     :param allow_delete: whether deletes are let through.
+    :param allow_load: whether messages may be loaded, which the vendor charges for.
     :param allowed_projects: patterns (``*``, ``?``, ``[...]``) of the projects that may be written to; ``None``: all.
     """
 
     read_only: bool = False
     allow_delete: bool = True
+    allow_load: bool = True
     allowed_projects: tuple[str, ...] | None = None
 
     def check(self, method: str, path: tuple[str, ...], owner_of: Callable[[str], str], version: str = "v1") -> None:
@@ -52,6 +58,8 @@ class Guards:
             raise ConfigurationError(f"{what} was not sent: the connection is `read_only`")
         if method == "DELETE" and not self.allow_delete:
             raise ConfigurationError(f"{what} was not sent: the connection has `allow_delete` set to false")
+        if not self.allow_load and is_load(method, parts):
+            raise ConfigurationError(f"{what} was not sent: the connection has `allow_load` set to false")
         if self.allowed_projects is not None:
             self._check_project(what, parts, owner_of)
 
@@ -71,6 +79,18 @@ class Guards:
                 f"{what} was not sent: project '{printable(project)}' is not among the connection's "
                 f"`allowed_projects` ({', '.join(allowed) or 'none'})"
             )
+
+
+def is_load(method: str, path: tuple[str, ...]) -> bool:
+    """Whether this puts messages into a source, or emails into a bucket, on any endpoint that can.
+
+    :param method: HTTP method.
+    :param path: the segments below ``/api/<version>``, unencoded.
+    """
+    parts = [part.split(";")[0].lower() for segment in path for part in re.split(r"[/\\]", segment) if part]
+    # A source or a bucket may have any of these names itself.
+    below = parts[2:] if len(parts) > 1 and parts[1].startswith("id:") else parts[3:]
+    return method in {"PUT", "POST", "PATCH"} and not _LOADS.isdisjoint(below)
 
 
 def is_reading_post(method: str, parts: tuple[str, ...], version: str) -> bool:

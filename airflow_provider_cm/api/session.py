@@ -15,6 +15,7 @@ import tenacity
 
 from airflow_provider_cm import __version__
 from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
+from airflow_provider_cm.api.echoes import Echoes
 from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
 from airflow_provider_cm.api.envelope import parse_server_timing, read_envelope
 from airflow_provider_cm.api.errors import (
@@ -28,7 +29,7 @@ from airflow_provider_cm.api.errors import (
     api_error,
     printable,
 )
-from airflow_provider_cm.api.guards import Guards, is_reading_post
+from airflow_provider_cm.api.guards import LOAD_TIMEOUT, Guards, is_load, is_reading_post
 from airflow_provider_cm.api.lost_responses import Clocks
 from airflow_provider_cm.api.redaction import redact_data
 from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
@@ -63,6 +64,7 @@ class ApiSession:
     :param on_wait: called with a :class:`RetryWait` after every wait of a call. A call does not fail if it does.
     :param guards: what the session refuses to do.
     :param allow_http: let the token travel over plain http to other machines than this one.
+    :param load_timeout: seconds without a byte while a load of messages is answered, which takes the server longer.
     :raises ConfigurationError: for an endpoint that no request can or should be sent to.
     """
 
@@ -81,6 +83,7 @@ class ApiSession:
         on_wait: Callable[[RetryWait], None] | None = None,
         guards: Guards | None = None,
         allow_http: bool = False,
+        load_timeout: float = LOAD_TIMEOUT,
     ) -> None:
         try:
             self.endpoint = normalise_endpoint(endpoint, allow_http=allow_http)
@@ -93,6 +96,7 @@ class ApiSession:
         self._observer = observer
         self._on_wait = on_wait
         self._guards = guards or Guards()
+        self._load_timeout = load_timeout
         self._transport = Transport(timeout=timeout, verify=verify, cert=cert, proxies=proxies, user_agent=user_agent)
 
     def __repr__(self) -> str:
@@ -131,31 +135,38 @@ class ApiSession:
         method: str,
         *segments: str,
         json: object = None,
+        body: bytes | None = None,
         params: Mapping[str, object] | None = None,
         version: str = "v1",
         route: str | None = None,
         permission: str | None = None,
         check: Check | None = None,
+        clear: Callable[[str], str] | None = None,
     ) -> Call:
         """Check a call against the session's guards and encode it; parameters as for :meth:`request`.
 
+        :param body: the request body as JSON already, instead of ``json``.
         :param route: the path with placeholders.
         :param permission: what the vendor's page says it needs.
+        :param clear: takes what was sent out of what the server says of it; for a load that is done anyway.
         :param check: raises :class:`ProtocolError` for a success that is not an answer to this call.
         :raises ConfigurationError: when a guard forbids it, or a segment cannot be part of a path.
         """
         method = method.upper()
         url, path = join_url(self.endpoint, version, segments, params)
         self._guards.check(method, segments, self._owner_of, version)
+        body, loads = body if json is None else _encode(json), is_load(method, segments)
         return Call(
             method,
             url,
             path,
             route or "/".join((segments[0], *("{}" for _ in segments[1:]))),
-            None if json is None else _encode(json),
+            body,
             method in {"GET", "HEAD"} or is_reading_post(method, segments, version),
             permission,
             check,
+            Echoes(body) if loads and body else clear,
+            self._load_timeout if loads else None,
         )
 
     def budget(self) -> Budget:
@@ -265,7 +276,9 @@ class ApiSession:
             except Exception as error:  # noqa: BLE001  # whatever a secrets backend raises
                 return CallOutcome(Verdict.NOT_DONE, error=_no_token(error))
             sent_at = clock()
-            reply = self._transport.send(call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body)
+            reply = self._transport.send(
+                call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body, patience=call.patience
+            )
             outcome = self._judged(call, reply)
             outcome.answered_at = clock()
             exchanges.append(Exchange(outcome.status, _name(outcome.error), (outcome.answered_at - sent_at) * 1000))
@@ -302,10 +315,16 @@ class ApiSession:
 
     def _judge(self, call: Call, reply: Reply | ExchangeFailure) -> CallOutcome:
         maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
+        clear = call.clear
+
+        def scrub(text: str) -> str:
+            return self._scrub(text) if clear is None else clear(self._scrub(text))
+
         if isinstance(reply, ExchangeFailure):
             transient = reply.stage in {Stage.NOT_SENT, Stage.SENT}
-            reason = printable(self._scrub(reply.reason), 400)
+            reason = printable(scrub(reply.reason), 400)
             failure = TransportError(f"no response: {reason}", method=call.method, path=call.path, transient=transient)
+            failure.timed_out = reply.timed_out
             verdicts = {
                 Stage.NOT_SENT: Verdict.NOT_DONE,
                 Stage.SENT: Verdict.UNKNOWN,
@@ -316,7 +335,7 @@ class ApiSession:
         error: CommsMiningError | None
         status = reply.status
         platform_ms = parse_server_timing(reply.headers)
-        payload, problem, transient = read_envelope(reply, self._scrub)
+        payload, problem, transient = read_envelope(reply, scrub)
         if problem is None and 200 <= status < 300 and call.check is not None:
             try:
                 call.check(payload, reply.headers)
@@ -326,7 +345,7 @@ class ApiSession:
             verdict, error = Verdict.OK, None
             payload = redact_data(payload, [*self._auth.secrets(), *self._transport.secrets()])
         else:
-            error = self._error(call, reply, payload, problem)
+            error = _error(call, reply, payload, problem, scrub)
             if status in RETRIED_CLIENT_STATUSES:
                 verdict = Verdict.NOT_DONE
             elif status >= 500 or (problem and transient):
@@ -341,14 +360,6 @@ class ApiSession:
             error.retry_after = parse_retry_after(reply.headers)
         date = parse_http_date(reply.headers.get("Date"))
         return CallOutcome(verdict, payload, error, status, platform_ms, date)
-
-    def _error(self, call: Call, reply: Reply, payload: dict[str, Any], problem: str | None) -> CommsMiningError:
-        if problem is not None:
-            return ProtocolError(
-                printable(self._scrub(problem)), method=call.method, path=call.path, status=reply.status
-            )
-        said = self._scrub(str(payload.get("message") or ""))
-        return api_error(reply.status, said, method=call.method, path=call.path, permission=call.permission)
 
     def _scrub(self, text: str) -> str:
         return self._auth.scrub(text, self._transport)
@@ -374,6 +385,15 @@ class ApiSession:
             self._observer(record)
         except Exception as error:  # noqa: BLE001  # whatever an observer raises, the call has ended as it has
             _log.debug("observer failed with %s; the call goes on", type(error).__name__)
+
+
+def _error(
+    call: Call, reply: Reply, payload: dict[str, Any], problem: str | None, scrub: Callable[[str], str]
+) -> CommsMiningError:
+    if problem is not None:
+        return ProtocolError(printable(scrub(problem)), method=call.method, path=call.path, status=reply.status)
+    said = scrub(str(payload.get("message") or ""))
+    return api_error(reply.status, said, method=call.method, path=call.path, permission=call.permission)
 
 
 def _no_token(error: Exception) -> TokenError:

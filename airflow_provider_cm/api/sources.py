@@ -1,7 +1,8 @@
 """SourcesApi: the endpoints of sources, and what is true after each of them.
 
 Methods, paths, bodies, fields and permissions: the vendor's page "Sources". Not on that page: ``kind``,
-``email_transform_tag``, ``bucket_id: null`` and the statistics, which are known from the vendor's command-line client.
+``email_transform_tag`` and ``bucket_id: null``, which are known from the vendor's command-line client, and the
+statistics, which are part of its v1 contract of 2025.
 """
 
 from __future__ import annotations
@@ -92,13 +93,14 @@ class SourcesApi:
         """
         return _source(self.session.run(self._by_id(source_id), self.session.budget()))
 
-    def statistics(self, project: str, name: str) -> dict[str, Any]:
-        """Read a source's statistics, such as ``{"num_comments": 12.0}``. Needs "View sources".
+    def statistics(self, project: str, name: str, *, comment_filter: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Read a source's statistics, such as ``{"num_comments": 12}``. Needs "View sources".
 
-        The endpoint is known from the vendor's command-line client; its page does not mention it.
+        The endpoint is part of the vendor's v1 contract of 2025; its page does not mention it.
 
         :param project: the project.
         :param name: the source's name.
+        :param comment_filter: which messages to count, as the API's comment filter; all by default.
         :raises NotFoundError: when it is not there, or not visible.
         """
         call = self.session.prepare(
@@ -107,7 +109,7 @@ class SourcesApi:
             check_project(project),
             check_source_name(name),
             "statistics",
-            json={"comment_filter": {}},
+            json={"comment_filter": dict(comment_filter or {})},
             route=f"{_BY_NAME}/statistics",
             permission=_READ,
             check=expect_statistics,
@@ -117,9 +119,9 @@ class SourcesApi:
             raise ProtocolError("the response has no object `statistics`", method=call.method, path=call.path)
         return statistics
 
-    def message_count(self, project: str, name: str) -> int:
+    def message_count(self, project: str, name: str, *, comment_filter: Mapping[str, Any] | None = None) -> int:
         """Read how many messages a source holds; parameters and errors as for :meth:`statistics`."""
-        count = self.statistics(project, name).get("num_comments")
+        count = self.statistics(project, name, comment_filter=comment_filter).get("num_comments")
         if isinstance(count, bool) or not isinstance(count, int | float):
             raise ProtocolError(f"the statistics of {project}/{name} have no number `num_comments`")
         return int(count)

@@ -39,6 +39,7 @@ may take in memory as objects is bounded by :data:`airflow_provider_cm.api.json_
 _CHUNK = 64 * 1024
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _NO_NUMBER = "invalid literal for int()"  # how Python begins its word on a chunk without a length
+_TIMED_OUT = "no (complete) response in time"
 _NO_TUNNEL = "Tunnel connection failed"  # how http.client begins its only word on a refused CONNECT
 
 
@@ -61,6 +62,11 @@ class ExchangeFailure:
 
     stage: Stage
     reason: str = field(repr=False)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the request was sent, and no (complete) response came in time."""
+        return self.reason == _TIMED_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,7 @@ class Transport:
         seconds: float,
         body: bytes | None = None,
         content_type: str = "application/json",
+        patience: float | None = None,
     ) -> Reply | ExchangeFailure:
         """Send one request and read its response to the end.
 
@@ -149,12 +156,13 @@ class Transport:
         :param seconds: time for all of it. Looking up a name is bounded by the system's resolver alone.
         :param body: request body.
         :param content_type: of the body.
+        :param patience: seconds without a byte while reading, instead of the usual.
         """
         if seconds <= 0:
             return ExchangeFailure(Stage.NOT_SENT, "no time was left to send it")
         with exchange(seconds):
             try:
-                return self._reply_or_failure(method, url, auth, seconds, body, content_type)
+                return self._reply_or_failure(method, url, auth, seconds, body, content_type, patience)
             except BaseException as error:
                 # A task that is ended from outside: the frames in between, and those of an error that was just being
                 # handled, hold credentials in variables.
@@ -168,9 +176,17 @@ class Transport:
             return _failure(error)
 
     def _exchange(
-        self, method: str, url: str, auth: AuthBase, seconds: float, body: bytes | None, content_type: str
+        self,
+        method: str,
+        url: str,
+        auth: AuthBase,
+        seconds: float,
+        body: bytes | None,
+        content_type: str,
+        patience: float | None,
     ) -> Reply | ExchangeFailure:
         connect, read = self._timeout
+        read = read if patience is None else patience
         session = self._session()
         # Not by the session, which would merge it with settings that it does not have (benchmarks/thin_call.py).
         prepared = requests.PreparedRequest()
@@ -291,7 +307,7 @@ def _failure(error: BaseException) -> ExchangeFailure:
     if isinstance(error, requests.exceptions.SSLError):
         return ExchangeFailure(Stage.SENT, f"TLS failed: {reason}")
     if isinstance(error, requests.Timeout | TimeoutError) or any(isinstance(e, TimeoutError) for e in chain):
-        return ExchangeFailure(Stage.SENT, "no (complete) response in time")
+        return ExchangeFailure(Stage.SENT, _TIMED_OUT)
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return ExchangeFailure(Stage.SENT, "the response could not be decompressed")
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):

@@ -69,6 +69,13 @@ def export(args: Namespace) -> None:
     _run(_export, args)
 
 
+def load(args: Namespace) -> None:
+    """Load messages from files."""
+    from airflow_provider_cm.cli.load import load_files
+
+    _run(lambda options, out: load_files(options, out, lambda: _hook(_connection(options.conn_id)).messages), args)
+
+
 def _run(command: Callable[[Namespace, TextIO], int], args: Namespace, *, progress: bool = False) -> None:
     try:
         with _results_alone(verbose=args.verbose, progress=progress) as out:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 _ACTIONS = "airflow_provider_cm.cli.actions"
 
 _GROUP = """\
-Look at the sources of UiPath Communications Mining, and make them match a manifest that is kept in a file.
+Look at the sources of UiPath Communications Mining, make them match a manifest that is kept in a file, and load
+messages into them.
 
 Start with `check`, which says step by step whether a connection works. Then `export` writes the manifest of a project
-as it is; edit it, look with `validate` for mistakes, see with `plan` what would change, and let `apply` do it. All but
-`apply` only read."""
+as it is; edit it, look with `validate` for mistakes, see with `plan` what would change, and let `apply` do it. `load`
+fills a source from files. All but `apply` and `load` only read."""
 _GROUP_EXAMPLE = """\
 Example:
   airflow comms-mining check --conn-id comms_mining_default
@@ -95,6 +96,23 @@ Example:
   airflow comms-mining export --project acme-dev --var project=acme-dev --out sources.yaml"""
 
 
+_LOAD = """\
+Load messages from files into a source that is there, and say what that is billed. Each row becomes a message by a
+mapping; without one, rows are the API's own comment objects. Running it again loads what is missing and changed, and is
+billed for that alone, since a message is known by its id.
+
+With --dry-run nothing is sent: rows are read, mapped, checked and counted, and the report has the most that the load
+could cost.
+
+Exit code: 0 if every row was loaded (or would be), but for those that --max-rejected lets go; 1 otherwise; 2 for
+options that cannot be understood."""
+_LOAD_EXAMPLE = """\
+Example:
+  airflow comms-mining load tickets.csv --project acme-dev --source tickets --mapping mapping.yaml --dry-run
+  airflow comms-mining load tickets.csv --project acme-dev --source tickets --mapping mapping.yaml --max-billable 500
+  airflow comms-mining load *.jsonl.gz --project acme-dev --source tickets --rejects bad.jsonl --max-rejected 0.01"""
+
+
 def get_comms_mining_cli_commands() -> list[CLICommand]:
     """Give the commands, as Airflow asks for them by the key ``cli`` of the provider's information."""
     from airflow.cli.cli_config import GroupCommand
@@ -102,7 +120,7 @@ def get_comms_mining_cli_commands() -> list[CLICommand]:
     return [
         GroupCommand(
             name="comms-mining",
-            help="UiPath Communications Mining: check a connection, plan and apply sources",
+            help="UiPath Communications Mining: check a connection, plan and apply sources, load messages",
             description=_GROUP,
             epilog=_GROUP_EXAMPLE,
             subcommands=(
@@ -119,6 +137,7 @@ def get_comms_mining_cli_commands() -> list[CLICommand]:
                 _command("plan", "Show what would make a project match its manifest", _PLAN, _PLAN_EXAMPLE, _plan()),
                 _command("apply", "Carry out a plan", _APPLY, _APPLY_EXAMPLE, _apply()),
                 _command("export", "Write the manifest of a project", _EXPORT, _EXPORT_EXAMPLE, _export()),
+                _command("load", "Load messages from files into a source", _LOAD, _LOAD_EXAMPLE, _load()),
             ),
         )
     ]
@@ -249,3 +268,37 @@ def _export() -> tuple[Arg, ...]:
         ),
         Arg(("--out",), metavar="FILE", help="Write the manifest to this file instead of stdout"),
     )
+
+
+def _load() -> tuple[Arg, ...]:
+    from airflow.cli.cli_config import Arg, positive_int
+
+    count = positive_int(allow_zero=False)
+    return (
+        Arg(("paths",), metavar="PATH", nargs="+", help="Files, JSON Lines, CSV, Parquet or .eml; also packed (.gz)"),
+        Arg(("--project",), required=True, help="The project"),
+        Arg(("--source",), required=True, help="The name of the source"),
+        Arg(("--mapping",), metavar="FILE", help="How a row becomes a message, YAML or JSON"),
+        Arg(("--format",), choices=("jsonl", "csv", "parquet", "eml"), help="Default: what the files' names say"),
+        Arg(("--delimiter",), default=",", help="Between the columns of a CSV file (default: a comma)"),
+        Arg(("--encoding",), default="utf-8", help="Of a CSV file (default: utf-8)"),
+        Arg(("--dry-run",), action="store_true", help="Send nothing; check, count, and say what it could cost at most"),
+        Arg(("--max-billable",), metavar="N", type=positive_int(allow_zero=True), help="Stop before it costs more"),
+        Arg(
+            ("--max-rejected",), metavar="N", type=_rows, default=0, help="Rows that may fail: a number, or 0.01 of all"
+        ),
+        Arg(("--rejects",), metavar="FILE", help="List the rows that were not loaded here, one JSON object a line"),
+        Arg(("--reject-rows",), action="store_true", help="With the rows themselves, which are somebody's messages"),
+        Arg(("--on-duplicate",), choices=("fail", "last"), default="fail", help="Two rows with one id (default: fail)"),
+        Arg(("--batch-size",), metavar="N", type=count, default=500, help="Messages in a request (default: 500)"),
+        Arg(("--concurrency",), metavar="N", type=count, default=1, help="Requests at once, 1 to 8 (default: 1)"),
+        Arg(("--no-verify",), action="store_true", help="Do not count the source's messages before and after"),
+        Arg(("--json",), action="store_true", help="Write the report as JSON, and nothing else, to stdout"),
+    )
+
+
+def _rows(text: str) -> float:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of rows nor a fraction such as 0.01") from None

@@ -14,6 +14,7 @@ from airflow_provider_cm import metrics
 from airflow_provider_cm.api.auth import Auth, DeveloperToken
 from airflow_provider_cm.api.client_credentials import DEFAULT_SCOPE, ClientCredentials
 from airflow_provider_cm.api.errors import AuthenticationError, CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.messages import MessagesApi
 from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
@@ -29,14 +30,18 @@ if TYPE_CHECKING:
 
 # Airflow's API server tests a connection under a random id of this form (airflow.utils.strings.get_random_string).
 _MADE_UP = re.compile(r"(?=.*[A-Z0-9])[A-Za-z0-9]{8}")
+# Calls that a task makes by the thousands, and reports on itself.
+_MANY = frozenset(
+    f"sources/{{project}}/{{name}}/{call}" for call in ("sync", "sync-raw-emails", "comments", "comments/{id}")
+)
 
 
 class CommsMiningHook(BaseHook):
     """Talk to UiPath Communications Mining with the settings of an Airflow connection.
 
     The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
-    reuses its network connections. Each call leaves one line in the log, and metrics (docs/metrics.md). The fields of
-    the connection are described in docs/connections.md, and checked by
+    reuses its network connections. Each call leaves one line in the log (at DEBUG where a task makes
+    thousands), and metrics (docs/metrics.md). The fields of the connection are described in docs/connections.md, and checked by
     :mod:`airflow_provider_cm.hooks.connection_settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
@@ -110,6 +115,11 @@ class CommsMiningHook(BaseHook):
     def sources(self) -> SourcesApi:
         """The sources of the connection's tenant."""
         return SourcesApi(self.get_conn())
+
+    @property
+    def messages(self) -> MessagesApi:
+        """The messages of the tenant's sources; to load many, see :func:`airflow_provider_cm.loading.load`."""
+        return MessagesApi(self.get_conn())
 
     def request(
         self,
@@ -186,6 +196,7 @@ class CommsMiningHook(BaseHook):
             settings.endpoint,
             self._auth(settings, looked_up=looked_up),
             timeout=(connect_timeout, self._request_timeout or read_timeout),
+            load_timeout=self._request_timeout or settings.load_timeout,
             retry=RetryPolicy(
                 max_attempts=self._max_attempts or settings.max_attempts or default.max_attempts,
                 max_seconds=settings.max_retry_seconds or default.max_seconds,
@@ -238,7 +249,10 @@ class CommsMiningHook(BaseHook):
         )
 
     def _observe(self, record: RequestRecord) -> None:
-        self.log.info("%s", record)
+        if record.route in _MANY and record.error is None and record.attempts == 1:
+            self.log.debug("%s", record)
+        else:
+            self.log.info("%s", record)
         metrics.call_ended(record)
 
 

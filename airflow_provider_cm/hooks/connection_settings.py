@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.endpoint import check_url, normalise_endpoint
 from airflow_provider_cm.api.errors import ConfigurationError, printable
-from airflow_provider_cm.api.guards import Guards
+from airflow_provider_cm.api.guards import LOAD_TIMEOUT, Guards
 from airflow_provider_cm.api.redaction import Sealed
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ EXTRAS = (
     "scope",
     "read_only",
     "allow_delete",
+    "allow_load",
     "allowed_projects",
     "connect_timeout",
     "read_timeout",
@@ -66,6 +67,7 @@ class Settings:
     :param identity_url: token endpoint, for an external application.
     :param scope: scopes, for an external application; ``None`` for the default.
     :param timeout: seconds to connect, and seconds without a byte.
+    :param load_timeout: seconds without a byte while a load of messages is answered.
     :param max_attempts: ``None`` for the default.
     :param max_retry_seconds: ``None`` for the default.
     :param verify: see :class:`airflow_provider_cm.api.ApiSession`.
@@ -82,6 +84,7 @@ class Settings:
     identity_url: str | None
     scope: str | None
     timeout: tuple[float, float]
+    load_timeout: float
     max_attempts: int | None
     max_retry_seconds: float | None
     verify: bool | str | None
@@ -195,10 +198,8 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         app_id=app_id,
         identity_url=identity_url,
         scope=scope,
-        timeout=(
-            _take(extra, "connect_timeout", arguments.seconds) or 10.0,
-            _take(extra, "read_timeout", arguments.seconds) or 60.0,
-        ),
+        timeout=(_take(extra, "connect_timeout", arguments.seconds) or 10.0, _read_timeout(extra) or 60.0),
+        load_timeout=_read_timeout(extra) or LOAD_TIMEOUT,
         max_attempts=_take(extra, "max_attempts", lambda value, name: arguments.integer(value, name, minimum=1)),
         max_retry_seconds=_take(extra, "max_retry_seconds", arguments.seconds),
         verify=_take(extra, "verify", _verify),
@@ -209,6 +210,7 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         guards=Guards(
             read_only=_take(extra, "read_only", arguments.boolean) or False,
             allow_delete=_take(extra, "allow_delete", arguments.boolean) is not False,
+            allow_load=_take(extra, "allow_load", arguments.boolean) is not False,
             allowed_projects=_take(extra, "allowed_projects", _patterns),
         ),
     )
@@ -241,6 +243,10 @@ def _extra(extra: object) -> dict[str, Any]:
 
 def _take(extra: Mapping[str, Any], name: str, parse: Callable[[Any, str], T]) -> T | None:
     return parse(extra[name], name) if name in extra else None
+
+
+def _read_timeout(extra: Mapping[str, Any]) -> float | None:
+    return _take(extra, "read_timeout", arguments.seconds)
 
 
 def _endpoint(host: str, extra: Mapping[str, Any], allow_http: bool) -> str:

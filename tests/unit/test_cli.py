@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs("command line")
 
-COMMANDS = ("check", "list", "validate", "plan", "apply", "export")
+COMMANDS = ("check", "list", "validate", "plan", "apply", "export", "load")
 MANIFEST = """
 project: ${project}
 owns: ["old-*"]

@@ -191,6 +191,12 @@ def test_every_endpoint_has_a_route_of_its_own_and_tags_hold_no_names(connect: C
     sources.update("acme", "new-one", title="Other")
     sources.get_by_id(created.id)
     sources.delete(created.id)
+    message = {"id": "m", "timestamp": "2026-01-05T09:00:00Z", "messages": [{"body": {"text": "text"}}]}
+    hook.messages.sync("acme", "inbox", [message])
+    hook.messages.get("acme", "inbox", "m")
+    hook.messages.delete("acme", "inbox", ["m"])
+    raw = {"headers": {"raw": "From: a@b.example\nMessage-ID: <m@b.example>\n"}, "body": {"plain": "text"}}
+    hook.messages.sync_raw_emails("acme", "inbox", [{"raw_email": raw}])
     seen = {(tags["method"], tags["route"]) for _, tags in recorder.of(metrics.REQUESTS)}
     assert {route for _, route in seen} == set(metrics.ROUTES.values())
     assert seen >= {("PUT", "sources/PROJECT/NAME"), ("POST", "sources/PROJECT/NAME"), ("DELETE", "sources/ID")}
@@ -309,7 +315,7 @@ def table(first: str) -> list[list[str]]:
 
 
 def test_the_document_names_every_metric() -> None:
-    units = {"counter": {"requests", "attempts", "polls"}, "timer": {"ms"}}
+    units = {"counter": {"requests", "attempts", "polls", "rows"}, "timer": {"ms"}}
     rows = table("Name")
     assert [(row[0], row[1], row[3]) for row in rows] == [
         (f"`{metric.name}`", metric.kind, ", ".join(f"`{tag}`" for tag in metric.tags)) for metric in metrics.ALL
@@ -345,6 +351,7 @@ def test_every_use_gives_the_tags_that_are_declared(
     comms_mining_emulator.faults.add("429", "GET", "*/sources", retry_after=0)
     CommsMiningHook().sources.list()
     metrics.poll()
+    metrics.load_ended(dict.fromkeys(metrics.LOADS, 2), {"sent": 1})
     assert {(name, tuple(tags)) for name, _, tags in recorder.seen} == {
         (metric.name, metric.tags) for metric in metrics.ALL
     }

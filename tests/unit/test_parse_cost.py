@@ -9,14 +9,19 @@ import sys
 import pytest
 
 MODULES = (
+    "airflow_provider_cm.decorators.load_messages",
+    "airflow_provider_cm.operators.messages",
     "airflow_provider_cm.operators.rollout",
     "airflow_provider_cm.operators.sources",
     "airflow_provider_cm.sensors.sources",
+    "airflow_provider_cm.transfers.files_to_comms_mining",
+    "airflow_provider_cm.transfers.sql_to_comms_mining",
     "airflow_provider_cm.triggers.sources",
 )
 # What a DAG file has imported anyway, and so has been paid for; airflow.sdk imports its own parts when asked for them.
 BASE = (
     "airflow.sdk",
+    "airflow.sdk.bases.decorator",
     "airflow.sdk.bases.operatorlink",
     "airflow.sdk.bases.sensor",
     "airflow.providers.common.compat.sdk",
@@ -30,12 +35,19 @@ EXPENSIVE = (
     "pydantic",
     "fastapi",
     "uvicorn",
+    "pyarrow",
+    "airflow.providers.common.sql",
     "airflow_provider_cm.api.client_credentials",
+    "airflow_provider_cm.api.messages",
     "airflow_provider_cm.api.models",
     "airflow_provider_cm.api.session",
     "airflow_provider_cm.api.sources",
     "airflow_provider_cm.api.transport",
     "airflow_provider_cm.hooks",
+    "airflow_provider_cm.loading.loader",
+    "airflow_provider_cm.loading.readers.sql",
+    "airflow_provider_cm.operators.load_state",
+    "airflow_provider_cm.transfers.object_files",
     "airflow_provider_cm.triggers.condition",
     "airflow_provider_cm.triggers.poll_loop",
     "airflow_provider_cm.triggers.asset_watch",

@@ -25,6 +25,7 @@ PLAIN = Settings(
     identity_url=None,
     scope=None,
     timeout=(10.0, 60.0),
+    load_timeout=240.0,
     max_attempts=None,
     max_retry_seconds=None,
     verify=None,
@@ -117,7 +118,6 @@ def test_an_external_application_elsewhere_names_its_token_endpoint() -> None:
     ("extra", "field", "value"),
     [
         ({"connect_timeout": 2.5}, "timeout", (2.5, 60.0)),
-        ({"read_timeout": "7"}, "timeout", (10.0, 7.0)),
         ({"max_attempts": "3"}, "max_attempts", 3),
         ({"max_attempts": 1}, "max_attempts", 1),
         ({"max_retry_seconds": 12}, "max_retry_seconds", 12.0),
@@ -130,12 +130,20 @@ def test_an_external_application_elsewhere_names_its_token_endpoint() -> None:
         ({"read_only": "true"}, "guards", Guards(read_only=True)),
         ({"allow_delete": "false"}, "guards", Guards(allow_delete=False)),
         ({"allow_delete": True}, "guards", Guards()),
+        ({"allow_load": "False"}, "guards", Guards(allow_load=False)),
+        ({"allow_load": True}, "guards", Guards()),
         ({"allowed_projects": "acme-dev, test-*"}, "guards", Guards(allowed_projects=("acme-dev", "test-*"))),
         ({"allowed_projects": ["acme-dev"]}, "guards", Guards(allowed_projects=("acme-dev",))),
     ],
 )
 def test_a_field_is_parsed_and_changes_nothing_else(extra: dict[str, object], field: str, value: Any) -> None:
     assert parse(extra) == replace(PLAIN, **{field: value})
+
+
+def test_the_read_timeout_is_that_of_loads_too_if_it_is_given() -> None:
+    settings = parse({"read_timeout": "7"})
+    assert (settings.timeout, settings.load_timeout) == ((10.0, 7.0), 7.0)
+    assert replace(settings, timeout=(10.0, 60.0), load_timeout=240.0) == PLAIN
 
 
 def test_files_may_be_named_where_they_exist(tmp_path: Path) -> None:
@@ -227,6 +235,7 @@ BAD: list[tuple[dict[str, Any], object, list[str]]] = [
     ({}, {"proxy": f"http://me:{TOKEN}@proxy:port"}, ["proxy: it is not a URL"]),
     ({}, {"allow_http": "yes"}, ["allow_http: 'yes' is neither true nor false"]),
     ({}, {"read_only": 1}, ["read_only: 1 is neither true nor false"]),
+    ({}, {"allow_load": "no"}, ["allow_load: 'no' is neither true nor false"]),
     ({}, {"allow_delete": "no"}, ["allow_delete: 'no' is neither true nor false"]),
     ({}, {"allowed_projects": 5}, ["allowed_projects: 5 is not a list of texts"]),
     ({}, {"allowed_projects": "a,,b"}, ["allowed_projects: one of its patterns is empty"]),

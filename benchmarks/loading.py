@@ -1,0 +1,201 @@
+"""How fast messages are loaded, beside the least that any client needs.
+
+``load()`` sends batches to a server that answers after 50 ms, beside a bare ``requests.Session`` that posts the same
+bodies, encoded beforehand, in as many threads. And what a user would write instead: rows to dicts, ``json=``, 500 and,
+as the vendor's command-line client does, 128 a request.
+
+Usage: ``loading.py [--messages N] [--repeats N]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from airflow_provider_cm.api import ApiSession, DeveloperToken, MessagesApi
+from airflow_provider_cm.loading import load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LATENCY = 0.05
+BATCH = 500
+TEXT = ("The order has not arrived, and nobody answers the phone. " * 20)[:960]
+MAPPING = {
+    "id": "ticket-{number}",
+    "timestamp": "{created_at}",
+    "body": "{text}",
+    "sender": "{sender}",
+    "properties": {"Region": "{region}"},
+}
+TARGET = 1.10
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers each sync after a while, without a look at it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        left = int(self.headers["Content-Length"])
+        size = int(self.headers.get("X-Messages") or 0)
+        counted = 0
+        while left:
+            chunk = self.rfile.read(min(left, 1 << 20))
+            left -= len(chunk)
+            counted += chunk.count(b'"id":"ticket-')
+        time.sleep(LATENCY)
+        answer = {"status": "ok", "new": size or counted, "updated": 0, "unchanged": 0}
+        body = json.dumps({**answer, "updated_properties_only": 0, "updated_text_changed": 0}).encode()
+        self.wfile.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def rows(count: int) -> Iterator[dict[str, Any]]:
+    """Give rows as a database would."""
+    for number in range(count):
+        yield {
+            "number": number,
+            "created_at": "2026-01-05T09:12:00+00:00",
+            "text": TEXT,
+            "sender": "a@example.org",
+            "region": "EU",
+        }
+
+
+def comment(row: dict[str, Any]) -> dict[str, Any]:
+    """Make the API's object of a row, as a user would."""
+    return {
+        "id": f"ticket-{row['number']}",
+        "timestamp": row["created_at"],
+        "messages": [{"body": {"text": row["text"]}, "from": row["sender"]}],
+        "user_properties": {"string:Region": row["region"]},
+    }
+
+
+def encoded(count: int, batch: int) -> list[bytes]:
+    """Give all request bodies."""
+    comments = [json.dumps(comment(row), separators=(",", ":")) for row in rows(count)]
+    return [f'{{"comments":[{",".join(comments[at : at + batch])}]}}'.encode() for at in range(0, count, batch)]
+
+
+def bare(url: str, bodies: list[bytes], threads: int) -> None:
+    """Post what is encoded already."""
+    local = threading.local()
+
+    def post(body: bytes) -> None:
+        if not hasattr(local, "session"):
+            local.session = requests.Session()
+            local.session.trust_env = False
+            local.session.headers["Content-Type"] = "application/json"
+        local.session.post(f"{url}/api/v1/sources/p/s/sync", data=body, timeout=60).raise_for_status()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(post, bodies))
+
+
+def by_hand(url: str, count: int, batch: int) -> None:
+    """Load as a user would: rows to dicts, and ``json=``."""
+    with requests.Session() as session:
+        session.trust_env = False
+        some: list[dict[str, Any]] = []
+        for row in rows(count):
+            some.append(comment(row))
+            if len(some) == batch:
+                session.post(f"{url}/api/v1/sources/p/s/sync", json={"comments": some}, timeout=60).raise_for_status()
+                some = []
+        if some:
+            session.post(f"{url}/api/v1/sources/p/s/sync", json={"comments": some}, timeout=60).raise_for_status()
+
+
+def ours(url: str, count: int, threads: int) -> None:
+    """Load with this package."""
+    session = ApiSession(url, DeveloperToken("x" * 32))
+    report = load(
+        rows(count),
+        MessagesApi(session),
+        project="p",
+        source_name="s",
+        mapping=MAPPING,
+        batch_size=BATCH,
+        concurrency=threads,
+        verify=False,
+    )
+    assert report.new == count, report
+
+
+def timed(work: Any, *arguments: Any) -> tuple[float, float]:
+    """Give seconds, and seconds of this process's CPU."""
+    started, cpu = time.perf_counter(), time.process_time()
+    work(*arguments)
+    return time.perf_counter() - started, time.process_time() - cpu
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    count = args.messages
+    missed = 0
+    with _Server() as url:
+        bodies = encoded(count, BATCH)
+        size = sum(map(len, bodies)) / count
+        print(f"{count:,} messages of {size:.0f} bytes, {BATCH} a request, a server that answers after 50 ms")
+        for threads in (1, 4):
+            pairs = [(timed(bare, url, bodies, threads), timed(ours, url, count, threads)) for _ in range(args.repeats)]
+            least = statistics.median(pair[0][0] for pair in pairs)
+            seconds = statistics.median(pair[1][0] for pair in pairs)
+            cpu = statistics.median(pair[1][1] for pair in pairs)
+            ratio = statistics.median(pair[1][0] / pair[0][0] for pair in pairs)
+            missed += ratio > TARGET
+            print(
+                f"concurrency {threads}: bare requests {least:.2f} s, load() {seconds:.2f} s = {ratio:.3f} of it "
+                f"(target {TARGET}), {cpu / count * 1e6:.0f} us of CPU a message"
+            )
+        some = min(count, 20_000)
+        for batch in (BATCH, 128):
+            seconds, cpu = timed(by_hand, url, some, batch)
+            print(
+                f"by hand, {batch} a request: {seconds * count / some:.2f} s for as many, "
+                f"{cpu / some * 1e6:.0f} us of CPU a message"
+            )
+    return 1 if missed else 0
+
+
+class _Server:
+    """The server, in a process of its own, since it must not share this one's interpreter lock."""
+
+    def __enter__(self) -> str:
+        import multiprocessing
+
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there,), daemon=True)
+        self._process.start()
+        return f"http://127.0.0.1:{here.recv()}"
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+
+
+def _serve(pipe: Any) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    pipe.send(server.server_port)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
