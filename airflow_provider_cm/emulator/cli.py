@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _greet(server: EmulatorServer, options: argparse.Namespace) -> None:
     if not options.quiet:
-        RequestLog().start(server.state)
+        server.state.on_request = RequestLog().start()
     text = _greeting(server, remote=options.host != LOOPBACK)
     if options.quiet and options.host == LOOPBACK:
         text = text.partition("\n")[0] + "\n"

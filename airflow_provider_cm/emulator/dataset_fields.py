@@ -57,7 +57,7 @@ def dataset_fields(body: Json, before: Json | None, title: str, settings: Emulat
     :param body: a valid request.
     :param before: the fields that it changes; ``None`` for a new dataset.
     :param title: the title of a new dataset that is given none.
-    :raises ApiError: 422 for what a request may hold but no response could show.
+    :raises RefusedRequestError: 422 for what a request may hold but no response could show.
     """
     fields: Json = {**_DEFAULTS, "title": title} if before is None else dict(before)
     fields |= {name: body[name] for name in _COPIED if name in body}

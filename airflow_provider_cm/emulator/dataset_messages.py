@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_cm.emulator.dataset_records import Annotation, StoredDataset
-    from airflow_provider_cm.emulator.message_store import MessageStore, StoredMessage
+    from airflow_provider_cm.emulator.message_records import StoredMessage
+    from airflow_provider_cm.emulator.message_store import MessageStore
     from airflow_provider_cm.emulator.settings import EmulatorSettings
     from airflow_provider_cm.emulator.tenant import Tenant
 
@@ -110,7 +111,7 @@ class DatasetMessages:
         """
         Make a test of whether a ``comment_filter`` and ``attribute_filters`` let a message through.
 
-        :raises ApiError: 422 for what is no time, or an attribute that the emulator does not know.
+        :raises RefusedRequestError: 422 for what is no time, or an attribute that the emulator does not know.
         """
         reviewed = rules.get("reviewed")
         rest = {name: rule for name, rule in rules.items() if name != "reviewed"}
@@ -187,7 +188,7 @@ def read_token(text: str, kind: str, count: int) -> list[Any]:
 
     :param kind: what the first part must be.
     :param count: how many numbers must follow.
-    :raises ApiError: 422 for a text that the emulator has not given for this.
+    :raises RefusedRequestError: 422 for a text that the emulator has not given for this.
     """
     rest: list[Any] = []
     try:

@@ -14,7 +14,8 @@ from airflow_provider_cm.emulator.message_times import read_time
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from airflow_provider_cm.emulator.message_store import MessageStore, StoredMessage
+    from airflow_provider_cm.emulator.message_records import StoredMessage
+    from airflow_provider_cm.emulator.message_store import MessageStore
     from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
@@ -25,7 +26,7 @@ class MessageFilter:
     One filter, for the messages of one source.
 
     :param rules: as the contract has them.
-    :raises ApiError: 422 for a timestamp that is none.
+    :raises RefusedRequestError: 422 for a timestamp that is none.
     """
 
     def __init__(self, rules: Json, store: MessageStore, tenant: str, source: str, settings: EmulatorSettings) -> None:
@@ -137,7 +138,7 @@ def time_range(
     Read a range of timestamps.
 
     :return: the earliest and the latest timestamp in it.
-    :raises ApiError: 422 for what is no time.
+    :raises RefusedRequestError: 422 for what is no time.
     """
     limits: list[int | None] = []
     for name in (least_name, most_name):

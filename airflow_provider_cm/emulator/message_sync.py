@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from airflow_provider_cm.emulator.errors import RefusedRequestError
-from airflow_provider_cm.emulator.message_store import Bill, StoredMessage
+from airflow_provider_cm.emulator.message_records import Bill, StoredMessage
 from airflow_provider_cm.emulator.message_times import is_naive, microseconds, moment_of, read_time
 from airflow_provider_cm.emulator.serializers import timestamp
 
@@ -69,8 +69,8 @@ class Target:
 
         :param comments: as the contract has them; they are taken apart.
         :param overwrite: whether a comment may take the place of another one with its id.
-        :raises ApiError: nothing was kept: 400 or 422 for what no schema can state, 403 for the quota, 409 for a
-            comment that is there with other content.
+        :raises RefusedRequestError: nothing was kept: 400 or 422 for what no schema can state, 403 for the quota,
+            409 for a comment that is there with other content.
         """
         comments = self._without_duplicates(comments)
         there = self.store.get(self.tenant, self.source, [comment["id"] for comment in comments])

@@ -14,7 +14,7 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
     Give the bytes of the field ``file``.
 
     :param content_type: the request's header.
-    :raises ApiError: 400 if there is none.
+    :raises RefusedRequestError: 400 if there is none.
     """
     boundary = _parameter("Content-Type", content_type, "boundary")
     if not content_type.lower().startswith("multipart/form-data") or boundary is None:

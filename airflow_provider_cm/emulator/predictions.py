@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_cm.emulator.dataset_records import StoredDataset
-    from airflow_provider_cm.emulator.message_store import StoredMessage
+    from airflow_provider_cm.emulator.message_records import StoredMessage
     from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]

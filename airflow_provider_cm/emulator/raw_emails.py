@@ -22,7 +22,7 @@ def comment_of(document: Json) -> Json:
     """
     Make the comment that a document stands for.
 
-    :raises ApiError: 422 if it has neither an id nor a Message-ID to make one of.
+    :raises RefusedRequestError: 422 if it has neither an id nor a Message-ID to make one of.
     """
     raw = document["raw_email"]
     headers = _headers(raw["headers"])

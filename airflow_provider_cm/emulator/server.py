@@ -194,7 +194,7 @@ class EmulatorServer:
         Get hold of one tenant.
 
         :param path: ``/`` or such as ``/acme/dev/reinfer_``.
-        :raises ApiError: there is no such tenant.
+        :raises RefusedRequestError: there is no such tenant.
         """
         path = "/" + path.strip("/")
         self.state.tenant(path)

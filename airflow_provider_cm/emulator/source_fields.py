@@ -18,7 +18,7 @@ def source_fields(fields: dict[str, Any], settings: EmulatorSettings, *, update:
     """
     Give the fields of a valid body that count.
 
-    :raises ApiError: 422 for a transform tag that the server does not know, or a version that is too great.
+    :raises RefusedRequestError: 422 for a transform tag that the server does not know, or a version that is too great.
     """
     kept = dict(fields)
     if update:

@@ -54,7 +54,7 @@ def create_stream(dataset: StoredDataset, body: Json, now: datetime, settings: E
     """
     Create a stream.
 
-    :raises ApiError: 422 without a name; what happens if it is taken is the setting ``duplicate_put``.
+    :raises RefusedRequestError: 422 without a name; what happens if it is taken is the setting ``duplicate_put``.
     """
     name = body.get("name")
     if name is None:
@@ -131,7 +131,7 @@ def advance(stream: StoredStream, continuation: str, settings: EmulatorSettings)
     """
     Have a stream go on behind a position; what an old one does is the setting ``old_continuation``.
 
-    :raises ApiError: 422 for what is no continuation of this stream.
+    :raises RefusedRequestError: 422 for what is no continuation of this stream.
     """
     first, second = read_token(continuation, stream.id, 2)
     position = (first, second)
@@ -146,7 +146,7 @@ def reset(stream: StoredStream, text: str) -> None:
     """
     Have a stream begin with the messages created at a time or later.
 
-    :raises ApiError: 422 for what is no time.
+    :raises RefusedRequestError: 422 for what is no time.
     """
     try:
         moment = read_time(text)

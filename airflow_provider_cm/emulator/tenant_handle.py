@@ -20,7 +20,7 @@ from airflow_provider_cm.emulator.stream_store import find_stream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_cm.emulator.message_store import Bill
+    from airflow_provider_cm.emulator.message_records import Bill
     from airflow_provider_cm.emulator.records import SourceFields, StoredSource
     from airflow_provider_cm.emulator.state import State
 
@@ -110,7 +110,7 @@ class TenantHandle:
         """
         Say how many messages a source holds, as its statistics tell it, without loading any.
 
-        :raises ApiError: 409 if messages were loaded into the source: then those are counted.
+        :raises RefusedRequestError: 409 if messages were loaded into the source: then those are counted.
         """
         with self._state.lock:
             self._state.set_message_count(self.path, self._find(project, name), count)

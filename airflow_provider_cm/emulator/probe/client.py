@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.credentials import Credentials
 
 Query = Sequence[tuple[str, str]]
+V1, PRIVATE = "api/v1", "api/_private"
+_SOURCES = f"{V1}/sources"
 _ATTEMPTS = 4
 _LONGEST_WAIT = 300.0
 _LONGEST_ANSWER = 120.0
@@ -93,7 +95,13 @@ class ProbeClient:
         self._session.headers["User-Agent"] = _USER_AGENT
 
     def call(
-        self, method: str, *path: str, body: object = None, token: str | None = None, query: Query = ()
+        self,
+        method: str,
+        *path: str,
+        body: object = None,
+        token: str | None = None,
+        query: Query = (),
+        base: str = _SOURCES,
     ) -> ProbeReply:
         """
         Send a request and give the answer, whatever its status.
@@ -101,18 +109,20 @@ class ProbeClient:
         Requests that were put off (429) are repeated, and so is what only reads after trouble. A write after trouble
         is not, since nobody knows what became of it.
 
-        :param path: segments after ``/api/v1/sources``.
+        :param path: segments after the base.
         :param body: sent as JSON.
         :param token: another token than the credentials'.
         :param query: names and values to put after the path.
+        :param base: where the path begins; sources if not given.
         :raises TroubleError: there is no answer to go by.
         :raises DeniedError: the credentials are refused.
         :raises StoppedError: the user wants it to end.
         """
+        place = "/".join([base, *(quote(part, safe=":") for part in path)])
         for attempt in range(_ATTEMPTS):
             last = attempt == _ATTEMPTS - 1
             try:
-                reply = self._send(method, path, body, token, query)
+                reply = self._send(method, place, body, token, query)
             except TroubleError:
                 if method != "GET" or last:
                     raise
@@ -134,13 +144,13 @@ class ProbeClient:
         """Let some time pass."""
         self._wait(seconds)
 
-    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None, query: Query) -> ProbeReply:
+    def _send(self, method: str, path: str, body: object, token: str | None, query: Query) -> ProbeReply:
         if self.requests:
             self._wait(self._pause)
         if self.stop.is_set() and not self.cleaning:
             raise StoppedError
         auth = ProbeAuth(self.credentials.token() if token is None else token)
-        url = "/".join([f"{self.endpoint}/api/v1/sources", *(quote(part, safe=":") for part in path)])
+        url = f"{self.endpoint}/{path}"
         self.requests += 1
         try:
             with self._session.request(

@@ -3,7 +3,7 @@ What the probe asks: one function for each setting of the emulator that can be s
 
 Each is given the :class:`~airflow_provider_cm.emulator.probe.scratch.ScratchProject`, tries something on sources of
 its own, and returns the setting's value with the evidence for it; or raises
-:class:`~airflow_provider_cm.emulator.probe.scratch.UnsettledError`.
+:class:`~airflow_provider_cm.emulator.probe.unsettled.UnsettledError`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import secrets
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.limits import max_description, max_sensitive_properties, max_title
-from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
+from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.client import ProbeReply
-    from airflow_provider_cm.emulator.probe.scratch import ScratchProject
+    from airflow_provider_cm.emulator.probe.scratch import Ask, ScratchProject
 
 _MOST_UPDATES = 25
 _PUBLIC_TAGS = ("generic.0.CONVKER5",)
