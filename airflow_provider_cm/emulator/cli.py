@@ -33,7 +33,7 @@ try it:
 
 tenants (without --seed), each with the projects acme-dev and acme-prod and no source:
   /                     as on https://<domain>.reinfer.io
-  /acme/dev/reinfer_    as on https://cloud.uipath.com/<organisation>/<tenant>/reinfer_
+  /acme/dev/reinfer_    as on https://cloud.uipath.com/<organization>/<tenant>/reinfer_
   /acme/prod/reinfer_
 
 tokens:

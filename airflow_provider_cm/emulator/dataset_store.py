@@ -120,14 +120,14 @@ class Datasets:
         """Take a source that is deleted out of all datasets."""
         for dataset in self.by_id.values():
             dataset.source_ids = tuple(each for each in dataset.source_ids if each != source_id)
-            for kept in (dataset.annotations, dataset.predictions):
-                for uid in [uid for uid in kept if uid.startswith(f"{source_id}.")]:
-                    del kept[uid]
+            for remaining in (dataset.annotations, dataset.predictions):
+                for uid in [uid for uid in remaining if uid.startswith(f"{source_id}.")]:
+                    del remaining[uid]
 
     def annotated(self, uid: str, created: int) -> bool:
         """Tell whether a message has annotations in any dataset."""
-        found = (dataset.annotations.get(uid) for dataset in self.by_id.values())
-        return any(each is not None and each.created == created for each in found)
+        matches = (dataset.annotations.get(uid) for dataset in self.by_id.values())
+        return any(each is not None and each.created == created for each in matches)
 
     def _checked(
         self, tenant: SourceHolder, wanted: Iterable[str], dataset: StoredDataset | None, settings: EmulatorSettings

@@ -87,13 +87,13 @@ class MessageStore:
         """Give those messages of a source that there are, by id."""
         key = self._keys.get((tenant, source))
         wanted = list(ids) if key is not None else []
-        found: dict[str, StoredMessage] = {}
+        matches: dict[str, StoredMessage] = {}
         for start in range(0, len(wanted), _IDS_AT_ONCE):
             some = wanted[start : start + _IDS_AT_ONCE]
             marks = ",".join("?" * len(some))
             query = f"SELECT {_COLUMNS} FROM messages WHERE source=? AND id IN ({marks})"  # noqa: S608  marks only
-            found.update((row[0], _message(row)) for row in self._db.execute(query, (key, *some)))
-        return found
+            matches.update((row[0], _message(row)) for row in self._db.execute(query, (key, *some)))
+        return matches
 
     def put(self, tenant: str, source: str, messages: Iterable[StoredMessage], *, bill: Bill) -> None:
         """Keep messages, each in place of the one with its id; and add to the tenant's bill."""
@@ -249,11 +249,11 @@ class MessageStore:
 
     def threads(self, tenant: str, source: str) -> dict[str, list[str]]:
         """Give the ids of the messages of each thread of a source, the earliest first."""
-        found: dict[str, list[str]] = {}
+        matches: dict[str, list[str]] = {}
         query = "SELECT thread, id FROM messages WHERE source=? AND thread IS NOT NULL ORDER BY timestamp, id"
         for thread, message_id in self._db.execute(query, (self._keys.get((tenant, source)),)):
-            found.setdefault(thread, []).append(message_id)
-        return found
+            matches.setdefault(thread, []).append(message_id)
+        return matches
 
     def thread(self, tenant: str, source: str, thread: str) -> list[StoredMessage]:
         """Give the messages of one thread, the earliest first."""

@@ -137,8 +137,8 @@ class Target:
 
     def _texts(self, message: StoredMessage) -> list[Any]:
         parts = ("body", "subject", "signature") if self.settings.billed_text == "all" else ("body",)
-        found = message.fields.get("messages", ())
-        return [each.get(part, {}).get("text") for each in found for part in parts]
+        matches = message.fields.get("messages", ())
+        return [each.get(part, {}).get("text") for each in matches for part in parts]
 
     def _without_duplicates(self, comments: list[Json]) -> list[Json]:
         choice = self.settings.duplicate_messages
@@ -175,7 +175,7 @@ def message_jsons(messages: Iterable[StoredMessage], target: Target, *, markup: 
 def _message_json(message: StoredMessage, target: Target, *, markup: bool) -> Json:
 
     fields = message.fields
-    shown: Json = {
+    output: Json = {
         "uid": f"{target.source}.{message.id}",
         "id": message.id,
         "timestamp": timestamp(moment_of(message.timestamp), target.settings),
@@ -188,15 +188,15 @@ def _message_json(message: StoredMessage, target: Target, *, markup: bool) -> Js
         "has_annotations": message.annotated,
     }
     if message.thread is not None:
-        shown["thread_id"] = message.thread
+        output["thread_id"] = message.thread
     if "text_format" in fields:
-        shown["text_format"] = fields["text_format"]
+        output["text_format"] = fields["text_format"]
     if not markup:
-        for each in shown["messages"]:
+        for each in output["messages"]:
             for part in ("body", "signature"):
                 for name in ("text_markup", "translated_from_markup"):
                     each.get(part, {}).pop(name, None)
-    return shown
+    return output
 
 
 def _attachment_json(attachment: Json, target: Target) -> Json:

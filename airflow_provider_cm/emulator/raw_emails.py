@@ -51,10 +51,10 @@ def _headers(headers: Json) -> dict[str, list[str]]:
             for name, value in headers["parsed"].items()
             for each in (value if isinstance(value, list) else [value])
         ]
-    found: dict[str, list[str]] = {}
+    matches: dict[str, list[str]] = {}
     for name, value in pairs:
-        found.setdefault(name.lower(), []).append(value)
-    return found
+        matches.setdefault(name.lower(), []).append(value)
+    return matches
 
 
 def _message(body: Json, headers: dict[str, list[str]]) -> Json:

@@ -107,8 +107,8 @@ class EmulatorSettings(DatasetSettings):
     max_batch: Annotated[int, Field(ge=1)] = 16384
     """Most messages in one sync; more are 400. A fact from the vendor's page; the status is a guess."""
     max_raw_email_batch: Annotated[int, Field(ge=1)] = 4096
-    """Most emails in one sync-raw-emails; more are 400. From a description in the vendor's contract of 2025, while
-    its schema of 2021 says 16384; the status is a guess."""
+    """Most emails in one sync-raw-emails; more are 400. A fact, from a description in the vendor's contract of 2025,
+    though its schema of 2021 says 16384; the status is a guess."""
     max_delete_ids: Literal[32, 128] = 32
     """Most ids in one delete of messages; more are 400. A guess: the vendor's client keeps to 32 as the maximum
     that the API permits, a document made from its contract says 128."""
@@ -123,14 +123,16 @@ class EmulatorSettings(DatasetSettings):
     invalid_client: Literal[400, 401] = 400
     """Status of the token endpoint's invalid_client. A guess: RFC 6749 allows both."""
     token_lifetime: Annotated[int, Field(ge=1)] = 3600
-    """Seconds a minted token is good for. One hour is what UiPath's forum shows."""
+    """Seconds a minted token is good for. A guess: one hour is what UiPath's forum shows."""
     source_quota: _Count | None = None
-    """Most sources a tenant may hold; one more is 403 'quotas exceeded', as a vendor script met."""
+    """Most sources a tenant may hold; one more is 403 'quotas exceeded'. That there is such a quota is a fact, from
+    the vendor's contract of 2025; the answer is a guess, after one that a vendor script met."""
     rate_limit: Annotated[int, Field(ge=1)] | None = None
     """Requests a minute for each token; one more is 429 with Retry-After. A guess: the vendor publishes no limit
     for this API."""
     latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Milliseconds to wait before each answer, outside Server-Timing, as a slow network would."""
+    """Milliseconds to wait before each answer, outside Server-Timing, as a slow network would. No guess: it is for
+    your tests."""
     read_lag_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
     """Seconds until lists and reads show a create, update or delete, as from a replica that lags behind; writes
     themselves act at once. A guess: nothing is known of replicas."""

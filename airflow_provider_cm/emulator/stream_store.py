@@ -109,17 +109,17 @@ def page_of(stream: StoredStream, messages: DatasetMessages, most: int, most_fil
     :param most_filtered: how many messages to leave out at most.
     """
     passes = messages.filter(stream.comment_filter or {})
-    found: list[DatasetMessage] = []
+    matches: list[DatasetMessage] = []
     filtered, end = 0, stream.position
     for each in messages.walk("created", after=stream.position):
-        if len(found) == most or filtered == most_filtered:
-            return StreamPage(found, filtered, True, end)
+        if len(matches) == most or filtered == most_filtered:
+            return StreamPage(matches, filtered, True, end)
         if passes(each):
-            found.append(each)
+            matches.append(each)
         else:
             filtered += 1
         end = each.position
-    return StreamPage(found, filtered, False, end)
+    return StreamPage(matches, filtered, False, end)
 
 
 def continuation_of(stream: StoredStream, position: Position) -> str:

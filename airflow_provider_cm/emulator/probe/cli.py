@@ -138,7 +138,7 @@ def _endpoint(options: argparse.Namespace) -> str:
 def _check_url(name: str, url: str, *, allow_http: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise _RefusedError(f"{name} should be a URL such as https://cloud.uipath.com/<organisation>/<tenant>/reinfer_")
+        raise _RefusedError(f"{name} should be a URL such as https://cloud.uipath.com/<organization>/<tenant>/reinfer_")
     if parts.scheme == "http" and not allow_http and not _loopback(parts.hostname):
         raise _RefusedError(f"{name}: the token would travel in clear text; use https, or insist with --allow-http")
 

@@ -51,14 +51,14 @@ class ProbeReply:
     @property
     def source(self) -> dict[str, Any]:
         """The source it holds; empty if it holds none."""
-        found = self.body.get("source")
-        return found if isinstance(found, dict) else {}
+        matches = self.body.get("source")
+        return matches if isinstance(matches, dict) else {}
 
     @property
     def sources(self) -> list[dict[str, Any]]:
         """The sources it lists."""
-        found = self.body.get("sources")
-        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        matches = self.body.get("sources")
+        return [each for each in matches if isinstance(each, dict)] if isinstance(matches, list) else []
 
     def __str__(self) -> str:
         """Say what came, in a few words, with whatever a server may put into a message made harmless."""
@@ -68,8 +68,8 @@ class ProbeReply:
 
 def clean(text: str) -> str:
     """Make a server's text fit to print: one line, no control characters, not long."""
-    shown = "".join(char if char.isprintable() else "?" for char in text)
-    return shown if len(shown) <= 160 else shown[:157] + "..."
+    output = "".join(char if char.isprintable() else "?" for char in text)
+    return output if len(output) <= 160 else output[:157] + "..."
 
 
 class ProbeClient:

@@ -43,8 +43,8 @@ def unknown_source(scratch: ScratchProject) -> Answer:
 def export_order(scratch: ScratchProject) -> Answer:
     """Which message an export gives first."""
     name = _with_two_messages(scratch)
-    found = [each["timestamp"] for each in _export(scratch, name, *_TWO)]
-    if found == sorted(found):
+    matches = [each["timestamp"] for each in _export(scratch, name, *_TWO)]
+    if matches == sorted(matches):
         return "ascending", "the earliest message came first"
     return "descending", "the latest message came first"
 
@@ -55,8 +55,8 @@ def export_bounds(scratch: ScratchProject) -> Answer:
     at_from = bool(_export(scratch, name, "lag", **{"from": TIME, "to": _AFTER}))
     at_to = bool(_export(scratch, name, "edge", **{"from": _BEFORE, "to": EARLIER}))
     choice = {(True, True): "both", (True, False): "from", (False, True): "to", (False, False): "neither"}
-    shown = {True: "given", False: "not given"}
-    return choice[at_from, at_to], f"a message at 'from' was {shown[at_from]}, one at 'to' was {shown[at_to]}"
+    output = {True: "given", False: "not given"}
+    return choice[at_from, at_to], f"a message at 'from' was {output[at_from]}, one at 'to' was {output[at_to]}"
 
 
 def predicted_label_names(scratch: ScratchProject) -> Answer:
@@ -132,8 +132,8 @@ def max_stream_results(scratch: ScratchProject) -> Answer:
             raise UnsettledError(f"max_results={number} answered {reply}")
         return reply.ok
 
-    found = longest(accepts, DEFAULT.max_stream_results, _MOST_RESULTS)
-    return found, f"max_results={found} is accepted, and one more is not"
+    matches = longest(accepts, DEFAULT.max_stream_results, _MOST_RESULTS)
+    return matches, f"max_results={matches} is accepted, and one more is not"
 
 
 def _quota(kind: str) -> Callable[[ScratchProject], Answer]:

@@ -74,5 +74,5 @@ def _limit(scratch: ScratchProject, field: str, value: Callable[[int], object], 
             refusal = str(reply.status)
         return reply.ok
 
-    found = longest(accepts, guess, most)
-    return found, f"{found} are accepted, {found + 1} answered {refusal}"
+    matches = longest(accepts, guess, most)
+    return matches, f"{matches} are accepted, {matches + 1} answered {refusal}"

@@ -28,10 +28,10 @@ def _read(scratch: ScratchProject, message_id: str) -> dict[str, Any] | None:
     reply = scratch.client.call("GET", *scratch.place(), "comments", message_id)
     if reply.status == 404:
         return None
-    found = reply.body.get("comment")
-    if not reply.ok or not isinstance(found, dict):
+    matches = reply.body.get("comment")
+    if not reply.ok or not isinstance(matches, dict):
         raise UnsettledError(f"a message could not be read: {reply}")
-    return found
+    return matches
 
 
 def _count(scratch: ScratchProject, **comment_filter: Any) -> int:
@@ -103,12 +103,12 @@ def message_without_timestamp(scratch: ScratchProject) -> Answer:
     reply = sync(scratch, {"id": "timeless", "messages": []})
     if reply.status in (400, 422):
         return reply.status, f"it answered {reply}"
-    found = _read(scratch, "timeless")
-    if not reply.ok or found is None:
-        raise UnsettledError(f"it answered {reply}, and the message is {'not ' if found is None else ''}there")
-    same = str(found.get("timestamp"))[:13] == str(found.get("created_at"))[:13]
+    matches = _read(scratch, "timeless")
+    if not reply.ok or matches is None:
+        raise UnsettledError(f"it answered {reply}, and the message is {'not ' if matches is None else ''}there")
+    same = str(matches.get("timestamp"))[:13] == str(matches.get("created_at"))[:13]
     if not same:
-        raise UnsettledError(f"the message got the timestamp {found.get('timestamp')!r:.40}")
+        raise UnsettledError(f"the message got the timestamp {matches.get('timestamp')!r:.40}")
     return "now", "it got the time of its creation"
 
 
@@ -117,10 +117,10 @@ def naive_timestamp(scratch: ScratchProject) -> Answer:
     reply = sync(scratch, message("naive", timestamp="2026-01-05T09:12:00"))
     if reply.status in (400, 422):
         return reply.status, f"it answered {reply}"
-    shown = str((_read(scratch, "naive") or {}).get("timestamp"))
-    if shown.startswith("2026-01-05T09:12:00") and shown.endswith(("Z", "+00:00")):
-        return "utc", f"it is shown as {shown:.40}"
-    raise UnsettledError(f"it is shown as {shown!r:.40}")
+    output = str((_read(scratch, "naive") or {}).get("timestamp"))
+    if output.startswith("2026-01-05T09:12:00") and output.endswith(("Z", "+00:00")):
+        return "utc", f"it is shown as {output:.40}"
+    raise UnsettledError(f"it is shown as {output!r:.40}")
 
 
 def range_end(scratch: ScratchProject) -> Answer:
@@ -200,8 +200,8 @@ def _most_at_once(scratch: ScratchProject, guess: int, operation: str, body: Cal
     for few in (1, 2):
         if not accepts(few):
             raise UnsettledError(f"it can't be asked: {'the same id twice' if few == 2 else 'one'} is refused")
-    found = longest(accepts, guess, 4 * guess)
-    return found, f"{found} at once are accepted, and one more is not"
+    matches = longest(accepts, guess, 4 * guess)
+    return matches, f"{matches} at once are accepted, and one more is not"
 
 
 MESSAGE_QUESTIONS: dict[str, Ask] = {

@@ -90,8 +90,8 @@ class ProbeRun:
         self._tell("a wrong token")
         reply = self._client.call("GET", self._scratch.project, token=f"probe-{secrets.token_hex(16)}")
         challenge = reply.headers.get("WWW-Authenticate")
-        shown = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
-        self.report.observed["a wrong token"] = f"{reply}, {shown}"
+        output = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
+        self.report.observed["a wrong token"] = f"{reply}, {output}"
 
     def _about_messages(self) -> dict[str, Ask]:
         questions = MESSAGE_QUESTIONS | DATASET_QUESTIONS

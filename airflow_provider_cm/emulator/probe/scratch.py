@@ -112,11 +112,11 @@ class ScratchProject:
 
     def tidy(self, *, keep_bench: bool) -> None:
         """Delete what the last question made; what can't be deleted now is left to :meth:`clean`."""
-        kept = self._bench["id"] if self._bench and keep_bench else None
-        if kept is None:
+        remaining = self._bench["id"] if self._bench and keep_bench else None
+        if remaining is None:
             self._bench = None
         self.datasets.tidy()
-        for source_id in [each for each in self._made if each != kept and each not in self._stubborn]:
+        for source_id in [each for each in self._made if each != remaining and each not in self._stubborn]:
             try:
                 self.delete(source_id)
             except TroubleError:
@@ -144,8 +144,8 @@ class ScratchProject:
         # Only names that were made up here, and asked for: nobody else has them.
         folded = {_folded(place): place for place in self._places}
         for source in sources:
-            shown = str(source.get("owner")), str(source.get("name"))
-            place = shown if shown in self._places else folded.get(_folded(shown))
+            output = str(source.get("owner")), str(source.get("name"))
+            place = output if output in self._places else folded.get(_folded(output))
             if place and isinstance(source.get("id"), str):
                 self._made[source["id"]] = place
                 self._unanswered.discard(place)

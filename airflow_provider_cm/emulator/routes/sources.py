@@ -23,8 +23,8 @@ def _respond(call: OperationCall, source: StoredSource, *, language: bool = True
 
 
 def _respond_with_list(call: OperationCall, project: str | None) -> Response:
-    found = call.readable.list_sources(project, call.settings)
-    return ok(sources=[source_json(source, call.settings, language=False) for source in found])
+    matches = call.readable.list_sources(project, call.settings)
+    return ok(sources=[source_json(source, call.settings, language=False) for source in matches])
 
 
 def find_source(call: OperationCall, *, write: bool = False) -> StoredSource:
