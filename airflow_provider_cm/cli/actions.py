@@ -99,9 +99,12 @@ def plan(args: Namespace, out: TextIO) -> int:
 @command(progress=True)
 def apply(args: Namespace, out: TextIO) -> int:
     """Carry out a plan."""
+    from airflow.providers.common.compat.sdk import conf
+
     from airflow_provider_cm import rollout
 
     _check_apply(args)
+    max_workers = args.max_workers or conf.getint("comms_mining", "max_workers", fallback=8)
     actual: Sequence[Source] | None = None
     if args.plan:
         made, sources = rollout.Plan.from_dict(read_json(args.plan)), sources_of(args.conn_id)
@@ -117,9 +120,7 @@ def apply(args: Namespace, out: TextIO) -> int:
     if made.pending and not args.yes:
         _confirm(made)
         actual = None  # the project may have changed while somebody read
-    report = rollout.apply(
-        made, sources, max_workers=args.max_workers, delete_nonempty=args.delete_nonempty, actual=actual
-    )
+    report = rollout.apply(made, sources, max_workers=max_workers, delete_nonempty=args.delete_nonempty, actual=actual)
     out.write(json_text(report.to_dict()) if args.json else _report(report))
     return 0 if report.ok else FAILED
 

@@ -224,8 +224,7 @@ def _apply() -> tuple[Arg, ...]:
             ("--max-workers",),
             metavar="N",
             type=positive_int(allow_zero=False),
-            default=8,
-            help="How many requests at once (default: 8)",
+            help="How many requests at once (default: `[comms_mining] max_workers` of Airflow's configuration, 8)",
         ),
         Arg(
             ("--delete-nonempty",),
