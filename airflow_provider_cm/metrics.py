@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["counter", "timer"]
+Kind = Literal["counter", "gauge", "timer"]
 TokenKind = Literal["client_credentials", "developer_token"]
 
 
@@ -29,7 +29,7 @@ class Metric:
     """One metric.
 
     :param name: as Airflow is given it; Airflow puts its own prefix before it.
-    :param kind: ``counter`` or ``timer``; a timer's unit is milliseconds.
+    :param kind: ``counter``, ``gauge`` or ``timer``; a timer's unit is milliseconds.
     :param tags: names of its tags.
     """
 
@@ -48,6 +48,16 @@ class Metric:
                 Stats.incr(self.name, number, tags=tags)
             except Exception:  # noqa: BLE001  # whatever it is, the call goes on
                 _log.debug("Metric %s was not sent", self.name, exc_info=True)
+
+    def set(self, number: int) -> None:
+        """Set the gauge; never raises.
+
+        :param number: its present value.
+        """
+        try:
+            Stats.gauge(self.name, number)
+        except Exception:  # noqa: BLE001  # whatever it is, the poll goes on
+            _log.debug("Metric %s was not sent", self.name, exc_info=True)
 
     def time(self, seconds: float, **tags: str) -> None:
         """Note a time; never raises.
@@ -68,8 +78,15 @@ RETRIES = Metric("comms_mining.retries", "counter", ("method", "route"))
 RATE_LIMIT_WAIT = Metric("comms_mining.rate_limit_wait", "timer", ("told", "where"))
 TOKEN_RENEWALS = Metric("comms_mining.token_renewals", "counter", ("kind", "outcome"))
 POLLS = Metric("comms_mining.polls", "counter", ("outcome",))
+POLL_GAP = Metric("comms_mining.poll_gap", "timer", ())
+POLL_QUEUE = Metric("comms_mining.poll_queue", "gauge", ())
+POLL_LOOPS = Metric("comms_mining.poll_loops", "gauge", ())
+WAITS = Metric("comms_mining.waits", "gauge", ())
 
-ALL = (REQUESTS, REQUEST_TIME, RETRIES, RATE_LIMIT_WAIT, TOKEN_RENEWALS, POLLS)
+ALL = (
+    *(REQUESTS, REQUEST_TIME, RETRIES, RATE_LIMIT_WAIT, TOKEN_RENEWALS),
+    *(POLLS, POLL_GAP, POLL_QUEUE, POLL_LOOPS, WAITS),
+)
 
 OTHER = "other"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -127,18 +144,31 @@ def token_renewed(kind: TokenKind, succeeded: bool) -> None:  # it is used as a 
     TOKEN_RENEWALS.count(1, kind=kind, outcome="ok" if succeeded else "failed")
 
 
-def poll(error: BaseException | None = None) -> None:
-    """Count one poll of a trigger; never raises.
+def poll(error: BaseException | None, gap: float) -> None:
+    """Send how one poll of a trigger ended; never raises.
 
-    It may send a packet and, once a process, look up the host to send it to: not in an event loop, therefore, but in
-    the thread that polls.
+    Call it in the thread that polls, never in an event loop: it sends a packet, and looks up a host name once.
 
-    :param error: what the poll failed with, if it did.
+    :param error: the error that the poll failed with, or ``None``.
+    :param gap: seconds since the last poll that succeeded, or since the poll loop began.
     """
     outcome = "ok"
     if error is not None:
         outcome = type(error).__name__ if _is_ours(error) else OTHER
     POLLS.count(1, outcome=outcome)
+    POLL_GAP.time(gap)
+
+
+def polling(*, waits: int, loops: int, queue: int) -> None:
+    """Send how much a triggerer polls; never raises. Call it as :func:`poll`.
+
+    :param waits: the number of waits and watchers.
+    :param loops: the number of poll loops that serve them.
+    :param queue: the highest number of polls that waited for their turn at a time, since this was sent last.
+    """
+    WAITS.set(waits)
+    POLL_LOOPS.set(loops)
+    POLL_QUEUE.set(queue)
 
 
 def _status(exchange: Exchange) -> str:
