@@ -1,7 +1,7 @@
-"""Metrics, through Airflow's own ``Stats``: every name and tag is declared here, and described in docs/metrics.md.
+"""Metrics, sent through Airflow's ``Stats``. Every name and tag is declared here and described in docs/metrics.md.
 
-No tag has a value that somebody could make up: routes, methods and errors are those of this package, or ``other``. A
-metric that cannot be sent is lost without a trace but a debug line, since no call may fail for it.
+Each tag has a limited number of values: routes, methods and errors are those of this package, or ``other``. A metric
+that cannot be sent leaves only a debug line in the log, because no call may fail for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TokenKind = Literal["client_credentials", "developer_token"]
 class Metric:
     """One metric.
 
-    :param name: as Airflow is given it; Airflow puts its own prefix before it.
+    :param name: without Airflow's own prefix.
     :param kind: ``counter``, ``gauge`` or ``timer``; a timer's unit is milliseconds.
     :param tags: names of its tags.
     """
@@ -75,7 +75,7 @@ class Metric:
 REQUESTS = Metric("comms_mining.requests", "counter", ("method", "route", "status"))
 REQUEST_TIME = Metric("comms_mining.request_time", "timer", ("method", "route", "status"))
 RETRIES = Metric("comms_mining.retries", "counter", ("method", "route"))
-RATE_LIMIT_WAIT = Metric("comms_mining.rate_limit_wait", "timer", ("told", "where"))
+RATE_LIMIT_WAIT = Metric("comms_mining.rate_limit_wait", "timer", ("set_by", "where"))
 TOKEN_RENEWALS = Metric("comms_mining.token_renewals", "counter", ("kind", "outcome"))
 POLLS = Metric("comms_mining.polls", "counter", ("outcome",))
 POLL_GAP = Metric("comms_mining.poll_gap", "timer", ())
@@ -101,7 +101,7 @@ ROUTES = {
 
 
 def call_ended(record: RequestRecord) -> None:
-    """Send what one call amounts to; never raises.
+    """Send the metrics of one call; never raises.
 
     :param record: from the session's observer.
     """
@@ -117,22 +117,27 @@ def call_ended(record: RequestRecord) -> None:
 
 
 def call_waited(wait: RetryWait) -> None:
-    """Send how long a call waited, if the reason was a 429; never raises.
+    """Send the length of a wait if its reason was a 429; never raises.
 
-    :param wait: from the session.
+    :param wait: from the session's ``on_wait``.
     """
     if wait.status == 429:
-        rate_limit_wait(wait.seconds, told=wait.told, where="call")
+        rate_limit_wait(wait.seconds, set_by="server" if wait.requested else "backoff", where="call")
 
 
-def rate_limit_wait(seconds: float, *, told: bool = True, where: Literal["call", "poll"] = "poll") -> None:
-    """Send that a 429 made somebody wait; never raises.
+def rate_limit_wait(
+    seconds: float,
+    *,
+    set_by: Literal["server", "backoff"] = "server",
+    where: Literal["call", "poll"] = "poll",
+) -> None:
+    """Send the length of a wait after a 429; never raises.
 
-    :param seconds: how long; of a poll, by how much its interval was stretched.
-    :param told: whether the server said how long (``Retry-After``), ``True`` by default.
+    :param seconds: how long; for a poll, by how much its interval was stretched.
+    :param set_by: ``server`` (default) if ``Retry-After`` set the time, else ``backoff``.
     :param where: ``poll`` (default) for the pause between two polls of a trigger, ``call`` for one within a call.
     """
-    RATE_LIMIT_WAIT.time(seconds, told="server" if told else "backoff", where=where)
+    RATE_LIMIT_WAIT.time(seconds, set_by=set_by, where=where)
 
 
 def token_renewed(kind: TokenKind, succeeded: bool) -> None:  # it is used as a callback

@@ -121,7 +121,7 @@ def test_a_statsd_server_receives_them(comms_mining_emulator: EmulatorServer, tm
             f"requests,{read},status=429:1|c": 1,
             f"request_time,{read},status=429:T|ms": 1,
             f"retries,{read}:1|c": 1,
-            "rate_limit_wait,told=server,where=call:T|ms": 1,
+            "rate_limit_wait,set_by=server,where=call:T|ms": 1,
         }
     )
     assert milliseconds(found["limited"], "rate_limit_wait") == [1000]
@@ -146,7 +146,7 @@ def test_a_statsd_server_receives_them(comms_mining_emulator: EmulatorServer, tm
         "airflow.comms_mining.waits:40|g",
         "airflow.comms_mining.poll_loops:3|g",
         "airflow.comms_mining.poll_queue:2|g",
-        "airflow.comms_mining.rate_limit_wait,told=server,where=poll:2000.000000|ms",
+        "airflow.comms_mining.rate_limit_wait,set_by=server,where=poll:2000.000000|ms",
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_429_without_a_time_is_the_clients_own_wait(
     CommsMiningHook().sources.list()
     ((seconds, tags),) = recorder.of(metrics.RATE_LIMIT_WAIT)
     assert 0 <= seconds <= 1
-    assert tags == {"told": "backoff", "where": "call"}
+    assert tags == {"set_by": "backoff", "where": "call"}
 
 
 def test_the_identity_servers_429_counts_too(
@@ -253,7 +253,7 @@ def test_the_identity_servers_429_counts_too(
     connect(auth="app")
     comms_mining_emulator.faults.add("429", "POST", "*/token", retry_after=1)
     CommsMiningHook().sources.list()
-    assert recorder.of(metrics.RATE_LIMIT_WAIT) == [(1, {"told": "server", "where": "call"})]
+    assert recorder.of(metrics.RATE_LIMIT_WAIT) == [(1, {"set_by": "server", "where": "call"})]
     assert recorder.of(metrics.TOKEN_RENEWALS) == [(1, {"kind": "client_credentials", "outcome": "ok"})]
 
 
@@ -334,7 +334,7 @@ def test_the_document_names_every_value_of_a_tag() -> None:
     assert values["method"] == {*metrics.METHODS, metrics.OTHER}
     assert values["route"] - {"hook.request()"} == {*metrics.ROUTES.values(), metrics.OTHER}
     assert values["kind"] == set(get_args(metrics.TokenKind))
-    assert {"server", "backoff"} <= values["told"]
+    assert {"server", "backoff"} <= values["set_by"]
     assert {"call", "poll"} == values["where"]
 
 
