@@ -56,7 +56,7 @@ matrix: setup ## the tests on each supported Airflow, on several Pythons, and on
 	@PATH="$(dir $(realpath $(UV))):$$PATH" $(BIN)/nox $(addprefix -s ,$(CELLS))
 
 test-faults: setup ## 20,000 calls, 5,000 rollouts and 1,000 waits under faults, against the server's own record; writes docs/reliability.md
-	@$(BIN)/python scripts/test_faults.py
+	@$(BIN)/python -m scripts.test_faults
 
 # SAMPLE and SEED choose the tool's mutants: make mutants SAMPLE=50 SEED=7
 mutants: setup ## break the client in one way at a time, and show that the tests notice; writes docs/reliability.md
@@ -89,12 +89,13 @@ docs: setup ## build the documents into .cache/site, and check them: code blocks
 dist: setup ## build wheel and sdist twice, compare and check them, and run a DAG with the wheel alone
 	@$(BIN)/python scripts/dist.py
 
-lint: setup ## ruff, mypy --strict, import-linter, codespell, zizmor
+lint: setup ## ruff, mypy --strict, import-linter, codespell, prose, zizmor
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
+	@$(BIN)/python scripts/prose.py
 	@$(BIN)/zizmor --offline --quiet .github
 
 format: setup ## let ruff put the code in shape

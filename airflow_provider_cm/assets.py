@@ -147,17 +147,6 @@ def write_outlet_events(
             event.add(Asset(name=uri, uri=uri), extra=_for_alias({**extra, **more}))
 
 
-def write_source_event(operator: Any, context: Any, hook: CommsMiningHook, source: Mapping[str, Any]) -> None:
-    """Tell of a source in a task's asset events: ``extra`` is ``{"source": <the API's JSON object>}``.
-
-    Arguments as for :func:`write_outlet_events`.
-
-    :param source: the API's JSON object.
-    :raises ConfigurationError: when a setting of the connection is wrong.
-    """
-    write_outlet_events(operator, context, hook, {"source": dict(source)}, [(source["owner"], source["name"], {})])
-
-
 def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
     # Airflow 3.0 hashes the values, and fails the task with its work done where one has no hash.
     if tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 1):

@@ -207,7 +207,7 @@ def table_by_source(found: dict[str, Any]) -> str:
             "|---|---|",
             f"| polls of each in {WINDOW} intervals of {INTERVAL:.0f} s | {intervals:.1f} |",
             f"| TCP connections to the tenant that answers, in all | {found['connections']} |",
-            f"| TCP connections to the one that does not, opened anew after each time-out | {found['silent']} |",
+            f"| TCP connections to the one that does not, opened again after each timeout | {found['silent']} |",
             f"| event loop blocked meanwhile, 99th percentile | {found['p99']:.1f} ms |",
         ]
     )

@@ -91,7 +91,8 @@ PAGES = {
             "rollout.variables": ("escape",),
             "rollout.current_state": ("observe",),
             "rollout.planning": ("plan",),
-            "rollout.plan_model": ("Plan", "Action", "Change", "PlanError"),
+            "rollout.plan_model": ("Plan", "PlanError"),
+            "rollout.actions": ("Action", "Change"),
             "rollout.applying": ("apply",),
             "rollout.report": ("Report", "Outcome"),
             "rollout.exporting": ("export",),
@@ -225,12 +226,27 @@ def _code(text: str) -> str:
     return f"`{text}`".replace("|", r"\|") if text else ""
 
 
+def _documented(item: Any, sections: dict[str, Any]) -> list[tuple[Argument, Any]]:
+    """List the documented arguments, those of the class's bases in modules named ``*base`` too; required ones first.
+
+    Such a module is on no page itself.
+    """
+    documented = {each.name: each for each in sections.get("parameters", [])}
+    for base in item.mro() if item.is_class else ():
+        if base.module.name.endswith("base"):
+            documented |= {
+                each.name: each for each in _sections(base).get("parameters", []) if each.name not in documented
+            }
+    rows = list(zip(_arguments(item, list(documented)), documented.values(), strict=True))
+    return sorted(rows, key=lambda row: row[0].default is not None)
+
+
 def _parameters(item: Any, sections: dict[str, Any]) -> Iterator[str]:
-    documented = sections.get("parameters", [])
+    documented = _documented(item, sections)
     if not documented:
         return
     yield "| argument | type | default | meaning |\n|---|---|---|---|"
-    for argument, described in zip(_arguments(item, [each.name for each in documented]), documented, strict=True):
+    for argument, described in documented:
         default = "required" if argument.default is None else _code(argument.default)
         default = "not given" if argument.default == "NOT_GIVEN" else default
         kind = _NOT_GIVEN.sub("", argument.annotation)

@@ -1,8 +1,8 @@
 """Hooks of MkDocs: the navigation, from one list of pages in reading order; and links to other files of the repository.
 
-A page that is missing is left out, since some are written by a run; a page that is not in the list is an error, so that
-none is written that nobody can find. A link such as ``../README.md`` leads to the file on GitHub, so that it works both
-there and in the built documents.
+A page that is missing is left out, since some are written by a run. A page that is not in the list is an error: nobody
+would find it. A link such as ``../README.md`` points to the file on GitHub, so that it works there and in the built
+documents.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ _OUTSIDE = re.compile(r"\]\((?:\.\./)+([\w./-]+)(#[\w-]+)?\)")
 
 SECTIONS: dict[str, list[str]] = {
     "": ["index.md"],
-    "Start": ["quickstart.md", "connections.md", "moving-here.md"],
-    "Use": ["operators.md", "examples.md", "rollouts.md", "waiting.md", "assets.md", "retries.md", "metrics.md"],
-    "Check": ["testing.md", "guesses.md", "errors.md"],
-    "Know": [
-        "security.md",
+    "Get started": ["quickstart.md", "connections.md", "examples.md", "moving-here.md"],
+    "Guides": ["operators.md", "rollouts.md", "waiting.md", "assets.md", "testing.md"],
+    "Operations": [
+        "deployment.md",
+        "runbook.md",
+        "retries.md",
+        "metrics.md",
         "reliability.md",
         "performance.md",
         "compatibility.md",
-        "architecture.md",
-        "releases.md",
-        "changelog.md",
     ],
-    "API reference": [
+    "Reference": [
+        "errors.md",
+        "guesses.md",
         "reference/operators.md",
         "reference/sensors.md",
         "reference/hooks.md",
@@ -35,6 +36,7 @@ SECTIONS: dict[str, list[str]] = {
         "reference/rollout.md",
         "reference/emulator.md",
     ],
+    "Project": ["architecture.md", "security.md", "releases.md", "changelog.md"],
 }
 
 

@@ -195,7 +195,7 @@ def setting(value: object, name: str, field: str | None = None) -> object:
     """Give the value of one of a source's settings.
 
     :param value: what was given.
-    :param name: the setting, one of the keys of :data:`airflow_provider_cm.api.models.SETTABLE`.
+    :param name: the setting, one of the keys of :data:`airflow_provider_cm.api.source_fields.SETTABLE`.
     :param field: what to call it in an error; its name by default.
     :raises ConfigurationError: for what cannot be its value.
     """

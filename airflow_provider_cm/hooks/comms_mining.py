@@ -18,6 +18,7 @@ from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
 from airflow_provider_cm.api.sources import SourcesApi
+from airflow_provider_cm.get_provider_info import get_provider_info
 from airflow_provider_cm.hooks.connection_settings import ConnectionLike, Settings, parse_connection
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class CommsMiningHook(BaseHook):
     :mod:`airflow_provider_cm.hooks.connection_settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
+    :param request_timeout: seconds without a byte after which a request has failed; the connection's ``read_timeout``
+        by default.
+    :param max_attempts: how often each call is tried; the connection's ``max_attempts`` by default.
     """
 
     conn_name_attr = "comms_mining_conn_id"
@@ -46,17 +50,33 @@ class CommsMiningHook(BaseHook):
     conn_type = "comms_mining"
     hook_name = "UiPath Communications Mining"
 
-    def __init__(self, comms_mining_conn_id: str = default_conn_name) -> None:
+    def __init__(
+        self,
+        comms_mining_conn_id: str = default_conn_name,
+        *,
+        request_timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> None:
         super().__init__()
         self.comms_mining_conn_id = comms_mining_conn_id
         self._connection: ConnectionLike | None = None
-        self._max_attempts: int | None = None
+        self._request_timeout = request_timeout
+        self._max_attempts = max_attempts
         self._session: ApiSession | None = None
         self._ui_url: str | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"CommsMiningHook({self.comms_mining_conn_id!r})"
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the labels of the connection form to Airflow 3.0 and 3.1.
+
+        Later versions read them from the provider's metadata, which is the only place where they are written.
+        """
+        (connection,) = get_provider_info()["connection-types"]
+        return {name.replace("-", "_"): value for name, value in connection["ui-field-behaviour"].items()}
 
     @classmethod
     def from_connection(cls, connection: ConnectionLike, *, max_attempts: int | None = None) -> CommsMiningHook:
@@ -67,9 +87,8 @@ class CommsMiningHook(BaseHook):
         :param connection: an Airflow connection.
         :param max_attempts: overrides the connection's setting.
         """
-        hook = cls(connection.conn_id)
+        hook = cls(connection.conn_id, max_attempts=max_attempts)
         hook._connection = connection
-        hook._max_attempts = max_attempts
         return hook
 
     def get_conn(self) -> ApiSession:
@@ -142,9 +161,8 @@ class CommsMiningHook(BaseHook):
         return True, f"Connected: {_counted(len(projects), 'project')}, {_counted(len(sources), 'source')} visible."
 
     def _for_a_test(self) -> CommsMiningHook:
-        hook = type(self)(self.comms_mining_conn_id)
+        hook = type(self)(self.comms_mining_conn_id, max_attempts=1)
         hook._connection = self._connection
-        hook._max_attempts = 1
         return hook
 
     def _named(self, problem: str) -> str:
@@ -163,10 +181,11 @@ class CommsMiningHook(BaseHook):
         if settings.proxy:
             _mask_proxy(settings.proxy)
         default = RetryPolicy()
+        connect_timeout, read_timeout = settings.timeout
         return ApiSession(
             settings.endpoint,
             self._auth(settings, looked_up=looked_up),
-            timeout=settings.timeout,
+            timeout=(connect_timeout, self._request_timeout or read_timeout),
             retry=RetryPolicy(
                 max_attempts=self._max_attempts or settings.max_attempts or default.max_attempts,
                 max_seconds=settings.max_retry_seconds or default.max_seconds,

@@ -1,11 +1,11 @@
 """The approval of a plan by a person in Airflow's web interface. Airflow 3.1 and newer.
 
-A module of its own: Airflow 3.0 has no tasks that wait for people, and can import the other operators without it.
+A module of its own, since Airflow 3.0 has no tasks that wait for people, but can import the other operators.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 try:
     # First what older Airflows lack: the DAG processor of 3.0 stops when a DAG file imports the operator below.
@@ -23,37 +23,41 @@ except ImportError as error:
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.exceptions import task_errors
-from airflow_provider_cm.operators.rollout import digest, given_as_it_is, unrendered
+from airflow_provider_cm.operators.rollout_base import digest
+from airflow_provider_cm.task import CommsMiningTask, unrendered, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import XComArg
 
-_SHOWN = "digest"
+_DIGEST = "digest"
 
 
 class ApproveSourcesOperator(ApprovalOperator):
-    """Show a plan to a person, and return the digest of what was shown once it is approved.
+    """Show a plan to a person, and return its digest once that person has approved it.
 
-    The digest is that of the plan as this try has shown it. When the plan is made anew meanwhile or afterwards, and
-    this task is not, :class:`~airflow_provider_cm.operators.rollout.ApplySourcesOperator` refuses it:
+    The digest is that of the plan that this try shows. If somebody makes a new plan later and does not ask again,
+    :class:`~airflow_provider_cm.operators.rollout.ApplySourcesOperator` refuses the new plan:
 
     .. code-block:: python
 
         approve = ApproveSourcesOperator(task_id="approve", plan=plan.output)
         apply = ApplySourcesOperator(task_id="apply", plan=plan.output, approved_digest=approve.output)
 
-    Rejection, time-out and who may answer are those of Airflow's ``ApprovalOperator``, all of whose arguments but
-    ``body`` can be given: ``assigned_users``, ``response_timeout``, ``fail_on_reject``, ``notifiers`` and so on. A
-    rejected plan has no digest, so that no later task can apply it.
+    Rejection, timeouts and who may answer are those of Airflow's ``ApprovalOperator``. All of its arguments work here
+    except ``body``: ``assigned_users``, ``response_timeout``, ``fail_on_reject``, ``notifiers`` and so on. A rejected
+    plan has no digest, so that no later task can apply it.
 
-    :param plan: what :class:`~airflow_provider_cm.operators.rollout.PlanSourcesOperator` returned. Not rendered.
+    :param plan: the output of :class:`~airflow_provider_cm.operators.rollout.PlanSourcesOperator`. Not rendered.
     :param subject: the headline, ``Apply this plan?`` by default. (templated)
-    :return: the digest of the plan that was approved. The XCom ``response`` says who has answered, and when.
+    :return: the digest of the approved plan. The XCom ``response`` says who answered, and when.
     """
 
+    ui_color = CommsMiningTask.ui_color
+    ui_fgcolor = CommsMiningTask.ui_fgcolor
     template_fields: Sequence[str] = ("plan", *ApprovalOperator.template_fields)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"plan": "json", "body": "md"}
     FIXED_ARGS = [*ApprovalOperator.FIXED_ARGS, "body"]  # noqa: RUF012  # as Airflow's
 
     def __init__(self, *, plan: Mapping[str, Any] | XComArg, subject: str = "Apply this plan?", **kwargs: Any) -> None:
@@ -65,25 +69,25 @@ class ApproveSourcesOperator(ApprovalOperator):
     def execute(self, context: Any) -> None:
         """Show the plan, and wait.
 
-        :raises CommsMiningFailure: for what is no plan.
+        :raises CommsMiningFailure: if ``plan`` is not a plan.
         """
         from airflow_provider_cm.rollout import Plan
 
         with task_errors():
-            plan = Plan.from_dict(given_as_it_is(self.plan, "plan"))
+            plan = Plan.from_dict(unwrapped(self.plan, "plan"))
         for line in plan.render().splitlines():
             self.log.info("%s", line)
         self.body = plan.render_markdown()
-        # What is shown counts, and not what the plan's task may return by the time somebody answers. Airflow keeps it
-        # while the task waits.
-        context["ti"].xcom_push(key=_SHOWN, value=plan.digest)
+        # The person approves this digest, whatever the plan's task returns later. Airflow keeps it while the task
+        # waits.
+        context["ti"].xcom_push(key=_DIGEST, value=plan.digest)
         super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> str | None:
-        """Give the digest that was shown, if the plan was approved.
+        """Return the digest if the person approved the plan.
 
         :param event: the answer.
-        :raises CommsMiningFailure: when it is not known what was shown.
+        :raises CommsMiningFailure: if the digest is no longer known.
         """
         answer = super().execute_complete(context, event)
         ti = context["ti"]
@@ -91,12 +95,12 @@ class ApproveSourcesOperator(ApprovalOperator):
         ti.xcom_push(key="response", value={**response, "responded_at": str(answer.get("responded_at"))})
         if answer["chosen_options"] != [self.APPROVE]:
             return None
-        shown = ti.xcom_pull(task_ids=self.task_id, key=_SHOWN, map_indexes=ti.map_index)
+        approved = ti.xcom_pull(task_ids=self.task_id, key=_DIGEST, map_indexes=ti.map_index)
         with task_errors():
-            if shown is None:
+            if approved is None:
                 raise ConfigurationError(
-                    f"{_SHOWN}: what was shown is not known any more; clear this task, and ask again"
+                    f"{_DIGEST}: which plan was approved is no longer known; clear this task, and ask again"
                 )
-            approved = digest(shown, _SHOWN)
+            digest(approved, _DIGEST)
         self.log.info("%s was approved", approved)
-        return approved
+        return str(approved)

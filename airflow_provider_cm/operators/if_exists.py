@@ -1,4 +1,4 @@
-"""What CreateSourceOperator does with a source that is there already: its argument ``if_exists``."""
+"""The argument ``if_exists`` of CreateSourceOperator: what to do if there is a source of this name already."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _log = logging.getLogger(__name__)
 _FIXED = {"language", "kind"}  # what an update cannot change
 
 
-def adopt(sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exists: str) -> Source:
-    """Take a source that is there for the one that was to be created, as far as that was asked for.
+def adopt(sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exists: str) -> tuple[Source, str]:
+    """Use an existing source in place of the one to create, as far as ``if_exists`` allows it.
 
     :param sources: the client.
     :param existing: the source.
-    :param wanted: the values asked for, by their names in :data:`airflow_provider_cm.api.models.SETTABLE`.
+    :param wanted: the values that the DAG gives, by their names in :data:`airflow_provider_cm.api.models.SETTABLE`.
     :param if_exists: ``match``, ``update``, ``ignore``, ``skip`` or ``fail``.
-    :return: the source as it is then.
-    :raises ConflictError: when it may not be taken; the message has the differences.
+    :return: the source as it is then, and ``ALTER`` if it was updated, else an empty text.
+    :raises ConflictError: if it must not be used; the message has the differences.
     :raises AirflowSkipException: for ``skip``.
     """
     where = f"source {existing.project}/{existing.name} (id {existing.id})"
@@ -36,28 +36,30 @@ def adopt(sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exis
         raise AirflowSkipException(f"{where} exists already")
     if if_exists == "ignore":
         _log.info("Found %s, taken as it is", where)
-        return existing
+        return existing, ""
     differences, unknown = existing.compare(wanted)
     if unknown:
         # A read by name does not show every field on every server; a read by id may show more.
         existing = sources.get_by_id(existing.id)
         differences, unknown = existing.compare(wanted)
     if not differences and not unknown:
-        _log.info("Found %s, which has every value asked for", where)
-        return existing
+        _log.info("Found %s, which has every value that the task gives", where)
+        return existing, ""
     if if_exists == "match":
-        told = f"it differs: {describe_differences(differences)}" if differences else ""
+        problems = []
+        if differences:
+            problems.append(f"it differs: {describe_differences(differences)}")
         if unknown:
-            told += f"{'; ' if told else ''}the server does not show its {', '.join(unknown)} to compare"
+            problems.append(f"the server does not show its {', '.join(unknown)} to compare")
         raise ConflictError(
-            f"{where} exists already, and {told}. To change it, set if_exists to update; to take it as it is, to "
-            "ignore",
+            f"{where} exists already, and {'; '.join(problems)}. To change it, set if_exists to update; to take it as "
+            "it is, to ignore",
             differences=differences,
         )
     _check_changeable(where, differences, unknown)
     changes = {name: wanted[name] for name in (*differences, *unknown)}
     _log.info("Updating source %s/%s: %s", existing.project, existing.name, ", ".join(sorted(changes)))
-    return sources.update(existing.project, existing.name, **changes)
+    return sources.update(existing.project, existing.name, **changes), "ALTER"
 
 
 def _check_changeable(where: str, differences: dict[str, tuple[object, object]], unknown: list[str]) -> None:

@@ -20,19 +20,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_cm.rollout.actions import Action, Change
     from airflow_provider_cm.rollout.applying import apply
     from airflow_provider_cm.rollout.current_state import observe
     from airflow_provider_cm.rollout.exporting import export
     from airflow_provider_cm.rollout.manifest import Manifest
     from airflow_provider_cm.rollout.manifest_errors import ManifestError, Mistake
-    from airflow_provider_cm.rollout.plan_model import Action, Change, Plan, PlanError
+    from airflow_provider_cm.rollout.plan_model import Plan, PlanError
     from airflow_provider_cm.rollout.planning import plan
     from airflow_provider_cm.rollout.report import Outcome, Report
     from airflow_provider_cm.rollout.variables import escape
 
 _HOME = {
-    "Action": "plan_model",
-    "Change": "plan_model",
+    "Action": "actions",
+    "Change": "actions",
     "Manifest": "manifest",
     "ManifestError": "manifest_errors",
     "Mistake": "manifest_errors",

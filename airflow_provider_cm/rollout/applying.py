@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.api.lost_responses import LAG
+from airflow_provider_cm.rollout.actions import CARRIED_OUT, Action
 from airflow_provider_cm.rollout.current_state import completed
 from airflow_provider_cm.rollout.executor import Executor
-from airflow_provider_cm.rollout.plan_model import CARRIED_OUT, Action, Plan, PlanError
+from airflow_provider_cm.rollout.plan_model import Plan, PlanError
 from airflow_provider_cm.rollout.preconditions import Ending, cut_off, judge, not_begun, verify
 from airflow_provider_cm.rollout.report import Outcome, Report
 from airflow_provider_cm.rollout.worker_pool import WorkerPool
@@ -68,7 +69,7 @@ def apply(
             f"the plan was made for {plan.target}, and this is {sources.session.endpoint}: nothing was done. "
             "Make a plan for this tenant"
         )
-    run = _Run(plan, sources, max_workers, delete_nonempty, stop, record)
+    run = _ApplyRun(plan, sources, max_workers, delete_nonempty, stop, record)
     actions = [action for action in plan.actions if action.kind in CARRIED_OUT]
     if actions:
         run.carry_out(actions, actual)
@@ -88,7 +89,7 @@ def _not_carried_out(action: Action) -> Outcome:
     return Outcome(action.kind, action.project, action.name, result, message, action.source_id)
 
 
-class _Run:
+class _ApplyRun:
     def __init__(
         self,
         plan: Plan,
@@ -155,7 +156,7 @@ class _Run:
         size = min(self._max_workers, len(actions))
         total = len(self._plan.actions)
 
-        def tell(_: int) -> None:
+        def log_progress() -> None:
             ended = total - len(actions) + sum(action.name in self._endings for action in actions)
             _log.info("%s: %d of %d actions have ended", self._plan.project, ended, total)
 
@@ -163,7 +164,7 @@ class _Run:
             for kind in CARRIED_OUT:
                 jobs = [lambda action=action: self._do(action) for action in actions if action.kind == kind]
                 if jobs:
-                    pool.run(jobs, every=PROGRESS_SECONDS, tell=tell)
+                    pool.run(jobs, progress_seconds=PROGRESS_SECONDS, on_progress=log_progress)
         for action in actions:
             # After a stop: what no thread has begun. What one is still at stays unknown.
             if action.name not in self._begun:

@@ -21,7 +21,7 @@ from airflow_provider_cm.api.errors import (
 )
 from airflow_provider_cm.rollout.planning import difference
 from airflow_provider_cm.rollout.preconditions import Ending, cut_off, difference_text, ended, judge, not_begun
-from airflow_provider_cm.rollout.worker_pool import Gate, SharedBudget
+from airflow_provider_cm.rollout.rate_limit_pause import RateLimitPause, SharedPauseBudget
 
 if TYPE_CHECKING:
     import threading
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.retry import RetryPolicy
     from airflow_provider_cm.api.sources import SourcesApi
-    from airflow_provider_cm.rollout.plan_model import Action
+    from airflow_provider_cm.rollout.actions import Action
 
 _log = logging.getLogger(__name__)
 _STOPS = (AuthenticationError, PermissionDeniedError, TokenError)
@@ -46,7 +46,7 @@ class Executor:
     def __init__(self, sources: SourcesApi, *, delete_nonempty: bool, stop: threading.Event | None = None) -> None:
         policy = sources.session.retry
         self._policy = policy
-        self._gate = Gate(policy, stop)
+        self._pause = RateLimitPause(policy, stop)
         self._sources = self._sharing(sources, policy)
         # A delete that is sent again rests on another read, so that is not left to the client.
         self._once = self._sharing(sources, replace(policy, max_attempts=1))
@@ -57,9 +57,9 @@ class Executor:
         """Give the same client, connections and credentials included, except that its calls wait together."""
         shared = copy.copy(sources)
         shared.session = session = copy.copy(sources.session)
-        session.retry = policy = replace(policy, sleep=self._gate.sleep)
+        session.retry = policy = replace(policy, sleep=self._pause.sleep)
         on_wait = session.budget().on_wait
-        session.budget = lambda: SharedBudget(policy, on_wait, self._gate)  # type: ignore[method-assign]
+        session.budget = lambda: SharedPauseBudget(policy, on_wait, self._pause)  # type: ignore[method-assign]
         return shared
 
     def carry_out(self, action: Action, source: Source | None) -> Ending:
@@ -69,8 +69,8 @@ class Executor:
         :param source: the source, as it was last seen.
         """
         if self._stopped is None:
-            self._gate.wait()
-        if self._gate.stopped():
+            self._pause.wait()
+        if self._pause.stopped():
             return Ending(not_begun(action), sent="no")
         if self._stopped is not None:
             renewable = isinstance(self._stopped, AuthenticationError | TokenError | RateLimitedError)
@@ -120,13 +120,13 @@ class Executor:
             except CommsMiningError as error:
                 budget.failures += 1
                 doubtful = doubtful or isinstance(error, OutcomeUnknownError)
-                pause = budget.pause(error.retry_after) if error.transient else None
-                if pause is None:
+                seconds = budget.pause(error.retry_after) if error.transient else None
+                if seconds is None:
                     if doubtful and not isinstance(error, OutcomeUnknownError):
                         return replace(self._failed(action, error), sent="perhaps")
                     return self._failed(action, error)
-                _log.warning("%s; looking at it again in %.1f s", error, pause)
-                budget.wait(pause, error)
+                _log.warning("%s; looking at it again in %.1f s", error, seconds)
+                budget.wait(seconds, error)
 
     def _look(self, action: Action, source_id: str, *, doubtful: bool) -> Ending | None:
         """Read what is about to be deleted right before that; ``None`` if it is to be deleted.
@@ -138,8 +138,8 @@ class Executor:
         :param doubtful: whether an earlier attempt may have deleted it.
         """
         for _ in range(self._policy.max_attempts):
-            self._gate.wait()
-            if self._gate.stopped():
+            self._pause.wait()
+            if self._pause.stopped():
                 return Ending(cut_off(action)) if doubtful else Ending(not_begun(action), sent="no")
             try:
                 source = self._sources.get_by_id(source_id)
@@ -152,7 +152,7 @@ class Executor:
                 return Ending(moved, sent="perhaps" if doubtful else "no")
             if source.bucket_id is not None and not self._delete_nonempty:
                 return _kept(action, f"bucket {source.bucket_id} is attached to it")
-            if self._gate.remaining() == 0:
+            if self._pause.remaining() == 0:
                 return None
         reason = "the server asked to wait each time that it had been read, so it was left alone"
         return Ending(ended(action, "failed", reason, transient=True), sent="perhaps" if doubtful else "no")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
-from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.api.names import check_project, check_property
+from airflow_provider_cm.api.source_fields import SETTABLE
 from airflow_provider_cm.rollout.current_state import completed
 from airflow_provider_cm.rollout.patterns import is_name
 from airflow_provider_cm.rollout.planning import value_of
@@ -43,7 +43,7 @@ def export(
     :raises CommsMiningError: when the project cannot be read.
     """
     check_project(project)
-    names = _Names(variables or {})
+    names = _VariableNames(variables or {})
     listed = [source for source in sources.list(project) if source.owner == project]
     needed = dict.fromkeys((source.name for source in listed), ("language",))
     whole = sorted(completed(sources, listed, needed, max_workers=max_workers), key=lambda source: source.name)
@@ -62,7 +62,7 @@ def export(
     return "\n".join(head) + "\n" + yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _entry(source: Source, names: _Names) -> dict[str, Any]:
+def _entry(source: Source, names: _VariableNames) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": source.name}
     for field in SETTABLE:
         value = value_of(source, field) if source.knows(field) else None
@@ -97,7 +97,7 @@ def _said(value: object) -> bool:
     return isinstance(value, str) and value.strip() not in {"", "None"}
 
 
-class _Names:
+class _VariableNames:
     """Variables to write in place of their values.
 
     :param variables: values by name.

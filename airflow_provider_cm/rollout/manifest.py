@@ -16,8 +16,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from airflow_provider_cm.api.models import SETTABLE
 from airflow_provider_cm.api.names import check_project, check_property, check_source_name
+from airflow_provider_cm.api.source_fields import SETTABLE
 from airflow_provider_cm.rollout.manifest_errors import ManifestError, Path
 from airflow_provider_cm.rollout.manifest_validation import ManifestValidator
 from airflow_provider_cm.rollout.patterns import check_pattern
@@ -27,8 +27,7 @@ from airflow_provider_cm.rollout.yaml_reader import read_mapping, read_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-Value = str | bool | tuple[str, ...] | None
-"""What a field of a source can hold; ``None`` only for no bucket."""
+    from airflow_provider_cm.rollout.actions import Value
 
 
 def _no_prefix(check: Callable[[object, str], str], field: str) -> Callable[[str], str]:

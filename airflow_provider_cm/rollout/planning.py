@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_cm.api.arguments import shown
 from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import ProtocolError
-from airflow_provider_cm.api.models import SETTABLE, Source, same_value
+from airflow_provider_cm.api.models import Source, same_value
+from airflow_provider_cm.api.source_fields import SETTABLE
+from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Value
 from airflow_provider_cm.rollout.patterns import is_name, matcher, matcher_of_any_case, matches_anything
-from airflow_provider_cm.rollout.plan_model import FIXED, Action, Change, Plan, PlanError, Value
+from airflow_provider_cm.rollout.plan_model import Plan, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

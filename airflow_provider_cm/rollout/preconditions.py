@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_cm.api.models import Source
-    from airflow_provider_cm.rollout.plan_model import Action, Value
+    from airflow_provider_cm.rollout.actions import Action, Value
     from airflow_provider_cm.rollout.report import Result
 
 

@@ -1,4 +1,4 @@
-"""What applying a plan did, action by action."""
+"""The report of an apply: one outcome for each action of the plan."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_cm.rollout.markdown import code_span, escaped
+
 if TYPE_CHECKING:
-    from airflow_provider_cm.rollout.plan_model import Kind
+    from airflow_provider_cm.rollout.actions import Kind
 
 FORMAT_VERSION = 1
 
@@ -18,23 +20,23 @@ _FINE = frozenset({"done", "confirmed", "unchanged"})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one action ended.
+    """The outcome of one action.
 
-    - ``done``: carried out, and the server said so.
-    - ``confirmed``: no answer said so, and the source was then seen to be as wanted.
-    - ``unchanged``: the source is as wanted, and nothing was written here.
-    - ``stale``: the source has moved since the plan was made, so it was left alone.
-    - ``failed``: it is not as wanted; the message says why.
-    - ``skipped``: nothing was tried; the message says why.
-    - ``unknown``: it may or may not have been carried out.
+    - ``done``: the server confirmed the write.
+    - ``confirmed``: the response was lost or failed, but a later read showed the wanted state.
+    - ``unchanged``: the source matched already, and this apply wrote nothing.
+    - ``stale``: the source has changed since the plan was made, so it was left alone.
+    - ``failed``: the source does not match; the message says why.
+    - ``skipped``: nothing was sent; the message says why.
+    - ``unknown``: the write may or may not have been carried out.
 
     :param kind: the action's kind.
     :param project: the project.
     :param name: the source's name.
     :param result: one of the above.
-    :param message: what happened, in a line.
-    :param source_id: the source's id, where it is known.
-    :param transient: whether applying the same plan again may end better.
+    :param message: what happened, in one line.
+    :param source_id: the source's id, if known.
+    :param transient: whether another apply of the same plan may succeed.
     """
 
     kind: Kind
@@ -47,7 +49,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is left to be done about it."""
+        """Whether the source matches the plan."""
         return self.result in _FINE
 
     def __str__(self) -> str:
@@ -56,15 +58,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a plan's actions ended, one outcome for each.
+    """The outcomes of a plan's actions.
 
     :param target: endpoint of the tenant.
     :param project: the project.
     :param plan_digest: digest of the plan.
-    :param outcomes: in the plan's order.
-    :param no_ops: how many sources were as wanted when the plan was made.
-    :param problem: why the sources could not be listed once more at the end; empty if they could, or if there was
-        nothing to verify.
+    :param outcomes: one for each action, in the plan's order.
+    :param no_ops: how many sources matched when the plan was made.
+    :param problem: why the final list failed; empty if it succeeded, or if there was nothing to verify.
     """
 
     target: str
@@ -76,17 +77,17 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all is as the plan wanted it, and was seen to be."""
+        """Whether every source matches the plan, and the final list confirmed it."""
         return not self.problem and all(outcome.ok for outcome in self.outcomes)
 
     @property
     def verified(self) -> bool:
-        """Whether what was done was seen in a list afterwards."""
+        """Whether a list made afterwards confirmed the outcomes."""
         return not self.problem
 
     @property
     def transient(self) -> bool:
-        """Whether it is not ok, and applying the same plan again may make it so."""
+        """Whether the report is not ok, and another apply of the same plan may succeed."""
         return bool(self.problem) or any(outcome.transient for outcome in self.failures)
 
     @property
@@ -96,19 +97,19 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many outcomes there are of each result; those without any are left out."""
-        found = Counter(outcome.result for outcome in self.outcomes)
-        return {result: found[result] for result in RESULTS if found[result]}
+        """The number of outcomes by result, without zeros."""
+        by_result = Counter(outcome.result for outcome in self.outcomes)
+        return {result: by_result[result] for result in RESULTS if by_result[result]}
 
     def summary(self) -> str:
-        """Say in one line how it ended."""
+        """Return the report in one line: the number of outcomes by result."""
         counted = ", ".join(f"{count} {result}" for result, count in self.counts.items()) or "nothing to do"
         return f"{self.project}: {counted}" + (f"; not verified: {self.problem}" if self.problem else "")
 
     def failure_text(self, limit: int = 50) -> str:
-        """Say what is not ok, a line for each; empty if all is.
+        """Return the outcomes that are not ok, one a line; empty if the report is ok.
 
-        :param limit: how many lines at most.
+        :param limit: the highest number of outcomes to list, 50 by default.
         """
         if self.ok:
             return ""
@@ -118,13 +119,16 @@ class Report:
         return "\n".join([self.summary(), *lines])
 
     def render_markdown(self) -> str:
-        """Write it for people, as Markdown in which no text of a source or server can become markup."""
-        from airflow_provider_cm.rollout.rendering import render_report
-
-        return render_report(self)
+        """Return the report as Markdown. No text of a source or server can become markup."""
+        lines = [f"**Report** for project {code_span(self.project)} on {code_span(self.target)}", ""]
+        for each in self.outcomes:
+            reason = f": {escaped(each.message)}" if each.message else ""
+            lines.append(f"- **{each.result}** {code_span(each.name)} ({each.kind}){reason}")
+        lines += [""] if self.outcomes else []
+        return "\n".join([*lines, escaped(self.summary()), "", f"Digest: {code_span(self.plan_digest)}"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON values."""
+        """Return the report as JSON values."""
         return {
             "format_version": FORMAT_VERSION,
             "target": self.target,

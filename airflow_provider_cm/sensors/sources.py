@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -20,84 +20,75 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.arguments import NOT_GIVEN, NotGiven
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
-from airflow_provider_cm.assets import write_outlet_events, write_source_event
 from airflow_provider_cm.exceptions import CommsMiningFailure, task_errors
-from airflow_provider_cm.links import ProjectLink
 from airflow_provider_cm.task import CommsMiningTask
 from airflow_provider_cm.triggers import wait_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from airflow.sdk import BaseOperatorLink
+    from collections.abc import Iterator
 
     from airflow_provider_cm.sensors.sensor_state import SensorState
+    from airflow_provider_cm.task import Parsers
     from airflow_provider_cm.triggers.condition import Condition, Look
     from airflow_provider_cm.triggers.sources import SourceTrigger
 
-_CONDITION = {"project", "source_name", "source_id", "until", "updated_after", "min_messages", "match"}
+# The arguments of a trigger's condition.
+_CONDITION: Parsers = {
+    "project": arguments.project,
+    "source_name": arguments.source_name,
+    "source_id": arguments.identifier,
+    "until": arguments.one_of(wait_arguments.UNTIL),
+    "updated_after": wait_arguments.moment,
+    "min_messages": wait_arguments.count,
+    "match": wait_arguments.match,
+}
 
 
 class SourceSensor(CommsMiningTask, BaseSensorOperator):
-    """Wait until a source exists, vanishes, changes, matches, or holds messages.
+    """Wait until a source exists, is gone, changes, matches, or holds messages.
 
-    It looks once before it waits, so that a wait that is over already costs one request and no deferral. With
-    ``deferrable=True`` the triggerer waits, and no worker slot is held. ``timeout``, ``poke_interval``, ``mode``,
-    ``soft_fail`` and ``never_fail`` are those of every sensor. Deferred, ``timeout`` is that of all tries together
-    (from Airflow 3.3 on) and ``execution_timeout`` counts the deferral, as Airflow documents; ``silent_fail``,
-    ``exponential_backoff`` and ``max_wait`` have no effect.
+    It looks once before it waits: if the condition is true already, that is one request and no deferral. With
+    ``deferrable=True`` the triggerer waits, and the task holds no worker slot. ``timeout``, ``poke_interval``,
+    ``mode``, ``soft_fail`` and ``never_fail`` are those of every sensor. When deferred, ``timeout`` is that of all
+    tries together (from Airflow 3.3 on) and ``execution_timeout`` counts the deferral, as Airflow documents;
+    ``silent_fail``, ``exponential_backoff`` and ``max_wait`` have no effect.
 
-    A look that fails is tolerated within one budget, here and in the triggerer; what cannot change ends the wait at
-    once. Mode ``reschedule`` counts over its looks where Airflow keeps a task's state (3.3); below, each look begins
-    anew. Literal arguments are judged when the DAG is parsed; an optional argument that was given must have a value.
+    A few looks may fail: one budget covers those here and in the triggerer. An error that does not go away by itself
+    ends the wait at once. Mode ``reschedule`` counts over its looks if Airflow keeps a task's state (3.3); below, each
+    look starts at zero. Literal arguments are checked when the DAG is parsed; an optional argument that the DAG gives
+    must have a value.
 
     :param project: the project, with ``source_name``. (templated)
     :param source_name: the source's name. (templated)
-    :param source_id: the source's id, instead of the two. (templated)
+    :param source_id: the source's id, instead of project and name. (templated)
     :param until: ``exists`` (default), ``absent``, ``updated`` or ``has_messages``. The last reads the source's
         statistics, known from the vendor's command-line client only. (templated)
-    :param updated_after: for ``updated``: the moment to compare with, such as the ``updated_at`` that a task before
+    :param updated_after: for ``updated``: the moment to compare with, such as the ``updated_at`` that an earlier task
         returned. (templated)
     :param min_messages: for ``has_messages``: how many, 1 by default. (templated)
     :param match: for ``exists`` and ``updated``: values that the source must have, such as ``{"title": "Inbox"}``.
         (templated)
-    :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default. (templated)
-    :param deferrable: wait in the triggerer; by default what ``[operators] default_deferrable`` says.
-    :param end_from_trigger: when deferred, end the task with the trigger's event, without a worker. Such an end emits
-        no asset events, so it is refused together with ``outlets``; and Airflow hands what it returns to other tasks as
-        JSON text.
+    :param comms_mining_conn_id: the connection. (templated)
+    :param deferrable: wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param end_from_trigger: if deferred, let the trigger's event end the task, without a worker. Such a task emits no
+        asset events, so it must have no ``outlets``; and other tasks get its result as JSON text.
     :param max_consecutive_failures: failed looks in a row that end the wait, 5 by default.
     :param max_failure_seconds: seconds that looks must have failed for, too, before they end the wait; 600 by default,
-        0 for none.
+        0 for no minimum.
     :return: the source as the API's JSON object; nothing for ``absent``; for ``has_messages`` the project, the name
         and ``num_comments``.
     """
 
-    template_fields: Sequence[str] = (
-        "project",
-        "source_name",
-        "source_id",
-        "until",
-        "updated_after",
-        "min_messages",
-        "match",
-        "comms_mining_conn_id",
-    )
-    parsers = {  # noqa: RUF012  # declared in the base class
-        "project": arguments.project,
-        "source_name": arguments.source_name,
-        "source_id": arguments.identifier,
-        "until": arguments.one_of(wait_arguments.UNTIL),
-        "updated_after": wait_arguments.updated_after,
-        "min_messages": wait_arguments.count,
-        "match": wait_arguments.match,
+    parsers: ClassVar[Parsers] = {
+        **_CONDITION,
         "comms_mining_conn_id": arguments.filled_text,
         "max_consecutive_failures": wait_arguments.count,
         "max_failure_seconds": wait_arguments.failure_seconds,
     }
-    operator_extra_links: Collection[BaseOperatorLink] = (ProjectLink(),)
-    #: Address of the page that the task is linked to, once it is known; ``None`` in a worker that resumes the task.
-    project_url: str | None = None
+    template_fields: Sequence[str] = (*_CONDITION, "comms_mining_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"match": "json"}
+    # Another process may have written the link before this one resumes the task.
+    project_url = None
 
     def __init__(
         self,
@@ -129,13 +120,12 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.max_consecutive_failures = max_consecutive_failures
         self.max_failure_seconds = max_failure_seconds
-        self._linked: str | None = None
         self._memory: SensorState | None = None
         self._last = "no look has ended"
         self.check_literals()
 
     def check_together(self) -> None:
-        """Check that one way to address a source is given, and nothing that ``until`` does not use."""
+        """Check that there is one way to address a source, and no argument that ``until`` does not use."""
         if self.is_settled("project", "source_name", "source_id"):
             arguments.source_address(self.project, self.source_name, self.source_id)
         if self.is_settled("until"):
@@ -179,7 +169,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         with self._skipped_if_asked():
             with task_errors():
                 condition = self._condition()
-                # What only the trigger uses is judged before the wait begins.
+                # Only the trigger uses it, but an error must come before the wait.
                 arguments.seconds(self.poke_interval, "poke_interval")
             look = self._first_look(condition, context)
         if look is not None and look.met:
@@ -189,20 +179,20 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         self.defer(
             trigger=self._trigger(condition, began, looked_at, deadline),
             method_name="execute_complete",
-            # The trigger keeps the deadlines itself; Airflow's own time-out is there in case that no triggerer runs.
+            # The trigger keeps the deadlines itself; Airflow's own timeout is for the case that no triggerer runs.
             timeout=max(deadline - looked_at, timedelta(0)) + timedelta(seconds=2 * float(self.poke_interval) + 60),
         )
         raise AssertionError("defer raises")
 
     def execute_complete(self, context: Any, event: Any = None) -> Any:
-        """Go on after the trigger's event.
+        """Continue after the trigger's event.
 
         :param context: the task's context.
         :param event: payload of the :class:`SourceTrigger`'s event.
-        :raises AirflowSensorTimeout: when the wait was not over in time.
-        :raises AirflowTaskTimeout: when the task's ``execution_timeout`` was over before.
-        :raises CommsMiningFailure: when polling met an error that waiting does not mend.
-        :raises CommsMiningRetryable: when polling kept failing.
+        :raises AirflowSensorTimeout: when ``timeout`` ended the wait.
+        :raises AirflowTaskTimeout: when the task's ``execution_timeout`` ended it.
+        :raises CommsMiningFailure: when a poll failed with an error that does not go away by waiting.
+        :raises CommsMiningRetryable: when polls failed for too long.
         """
         from airflow_provider_cm.triggers.error_events import error_from_json
 
@@ -227,10 +217,10 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         from airflow_provider_cm.triggers.condition import Condition
 
         self.check_together()
-        return Condition.parse(**{name: self.argument(name) for name in self.template_fields if name in _CONDITION})
+        return Condition.parse(**{name: self.argument(name) for name in _CONDITION})
 
     def _wait_here(self, context: Any) -> Any:
-        """Wait as every sensor does, and say at the end of a wait that was too long what the last look showed."""
+        """Wait as every sensor does; the message of a timeout says what the last look showed."""
         from airflow_provider_cm.triggers.failure_budget import timed_out
 
         try:
@@ -249,22 +239,16 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
 
     def _look(self, condition: Condition, context: Any) -> Look:
         # The link comes first, so that it is there while the task waits and if the look fails.
-        self._link(context, condition.address.project or None)
+        self.link_project(context, condition.address.project or None)
         look = condition.look(self.hook.sources)
         if condition.address.source_id is not None and look.facts is not None:
-            self._link(context, look.facts.get("owner", look.facts.get("project")))
+            self.link_project(context, look.facts.get("owner", look.facts.get("project")))
         self.log.info("Looked at %s: %s", condition.address, look.summary)
         self._last = look.summary
         return look
 
-    def _link(self, context: Any, project: str | None) -> None:
-        """Link the task to its project's page, once and not at every poke."""
-        if project is not None and project != self._linked:
-            ProjectLink.persist(self, context, self.hook, project)
-            self._linked = project
-
     def _first_look(self, condition: Condition, context: Any) -> Look | None:
-        """Look once before waiting; what may pass is left to the trigger, which tolerates it within its budget."""
+        """Look once before waiting; an error that may go away is left to the trigger and its budget."""
         from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
         from airflow_provider_cm.triggers.failure_budget import may_pass
 
@@ -278,7 +262,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
             except CommsMiningError as error:
                 if not may_pass(error):
                     raise
-                self.log.warning("The first look failed, the wait goes on in the triggerer: %s", error)
+                self.log.warning("The first look failed, the wait continues in the triggerer: %s", error)
                 return None
 
     def _remembered(self, context: Any) -> SensorState:
@@ -291,7 +275,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         return self._memory
 
     def _check_endpoint(self, endpoint: object) -> None:
-        """Refuse to tell the task's outlets of a source that the connection does not lead to any more."""
+        """Emit no asset event for a source of another tenant than the connection leads to now."""
         from airflow_provider_cm.triggers.poll_loop import moved
 
         with self._skipped_if_asked(), task_errors():
@@ -300,9 +284,9 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
 
     @contextmanager
     def _skipped_if_asked(self) -> Iterator[None]:
-        """Skip the task as ``soft_fail`` and ``never_fail`` say, and log why.
+        """Skip the task if ``soft_fail`` or ``never_fail`` ask for it, and log why.
 
-        Airflow itself does so for a poke and, from 3.1 on and without the reason, for a resumed sensor.
+        Airflow does the same for a poke and, from 3.1 on and without the reason, for a resumed sensor.
         """
         covered: tuple[type[BaseException], ...] = (AirflowException, AirflowTaskTimeout) if self.soft_fail else ()
         if self.never_fail:
@@ -310,20 +294,21 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         try:
             yield
         except covered as error:
-            asked = "soft_fail" if self.soft_fail else "never_fail"
-            # Of what is raised neither by Airflow nor here, nobody knows what its text holds.
-            told = error if isinstance(error, (AirflowException, AirflowTaskTimeout)) else type(error).__name__
-            self.log.warning("The task is skipped, since %s is set: %s", asked, told)
-            raise AirflowSkipException(f"{asked} is set, and the wait failed") from error
+            option = "soft_fail" if self.soft_fail else "never_fail"
+            # The text of any other library's exception might hold a secret.
+            problem = error if isinstance(error, (AirflowException, AirflowTaskTimeout)) else type(error).__name__
+            self.log.warning("The task is skipped, since %s is set: %s", option, problem)
+            raise AirflowSkipException(f"{option} is set, and the wait failed") from error
 
     def _ended(self, context: Any, facts: Any) -> Any:
-        """Tell the task's outlets what the wait ended with, and return it."""
-        if self.outlets and isinstance(facts, dict):
-            with task_errors():
-                if "owner" in facts:
-                    write_source_event(self, context, self.hook, facts)
-                elif "project" in facts:
-                    write_outlet_events(self, context, self.hook, facts, [(facts["project"], facts["source_name"], {})])
+        """Emit the task's asset events, and return the result of the wait."""
+        if isinstance(facts, dict) and facts.keys() & {"owner", "project"}:
+            whole = "owner" in facts  # the API's object; otherwise a number of messages
+            project, name = (facts["owner"], facts["name"]) if whole else (facts["project"], facts["source_name"])
+            self._sources_read = [(project, name)]
+            if self.outlets:
+                with task_errors():
+                    self.emit_events(context, {"source": facts} if whole else facts, [(project, name, {})])
         return facts
 
     def _trigger(self, condition: Condition, began: datetime, looked_at: datetime, deadline: datetime) -> SourceTrigger:
@@ -341,7 +326,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
             match=dict(condition.match) or None,
             poll_interval=float(self.poke_interval),
             deadline=deadline.isoformat(),
-            # Airflow counts the time of a deferral too, its documents say, but Airflow 3 does not do it.
+            # Airflow's documents say that it counts the time of a deferral too, but Airflow 3 does not.
             execution_deadline=None if limit is None else (began + limit).isoformat(),
             max_consecutive_failures=self.argument("max_consecutive_failures"),
             max_failure_seconds=self.argument("max_failure_seconds"),

@@ -20,7 +20,7 @@ from airflow_provider_cm.api.lost_responses import LAG
 from airflow_provider_cm.emulator import EmulatorSettings
 from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from airflow_provider_cm.rollout import Manifest, Report, apply, observe, plan
-from airflow_provider_cm.rollout.plan_model import CARRIED_OUT
+from airflow_provider_cm.rollout.actions import CARRIED_OUT
 from tests.faults.drawn import ANSWERS, LOSSES, odd_settings, random_settings
 from tests.faults.proxy import Step, Wire
 from tests.faults.world import PROJECT, READ_TIMEOUT, TENANT, World, same_name

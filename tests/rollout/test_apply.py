@@ -758,7 +758,7 @@ def test_an_interrupted_apply_begins_nothing_more(world: World, monkeypatch: pyt
     class Killed(BaseException):
         """What Airflow raises in a task that is to end."""
 
-    def kill(_: int) -> None:
+    def kill() -> None:
         raise Killed
 
     made = many(world, 200)
@@ -768,7 +768,7 @@ def test_an_interrupted_apply_begins_nothing_more(world: World, monkeypatch: pyt
 
     run = worker_pool.WorkerPool.run
     monkeypatch.setattr(
-        worker_pool.WorkerPool, "run", lambda self, jobs, every, tell: run(self, jobs, every=every, tell=kill)
+        worker_pool.WorkerPool, "run", lambda self, jobs, **options: run(self, jobs, **{**options, "on_progress": kill})
     )
     with pytest.raises(Killed):
         apply(made, world.api, max_workers=2)

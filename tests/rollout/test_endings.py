@@ -12,7 +12,8 @@ from airflow_provider_cm.api import RetryPolicy, Source, SourcesApi
 from airflow_provider_cm.api.errors import RateLimitedError
 from airflow_provider_cm.rollout import Action, Change, Outcome, Plan, Report, apply, observe
 from airflow_provider_cm.rollout.preconditions import Ending, judge, verify
-from airflow_provider_cm.rollout.worker_pool import Gate, SharedBudget, WorkerPool
+from airflow_provider_cm.rollout.rate_limit_pause import RateLimitPause, SharedPauseBudget
+from airflow_provider_cm.rollout.worker_pool import WorkerPool
 from tests.rollout.test_apply import added, delete_plan, many, message, results
 from tests.unit.rollout.support import POLICY, PROJECT, World, make_world, manifest, source
 
@@ -256,42 +257,42 @@ class Clock:
         self.now += seconds
 
 
-def shared(clock: Clock, stop: threading.Event | None = None) -> tuple[Gate, SharedBudget]:
+def shared(clock: Clock, stop: threading.Event | None = None) -> tuple[RateLimitPause, SharedPauseBudget]:
     policy = RetryPolicy(max_attempts=5, max_seconds=30, base=0.001, sleep=clock.sleep, clock=lambda: clock.now)
-    gate = Gate(policy, stop)
-    return gate, SharedBudget(policy, None, gate)
+    pause = RateLimitPause(policy, stop)
+    return pause, SharedPauseBudget(policy, None, pause)
 
 
 def test_a_call_waits_for_the_others_and_never_beyond_its_own_deadline() -> None:
     clock = Clock()
-    gate, budget = shared(clock)
-    gate.hold(10)
+    pause, budget = shared(clock)
+    pause.begin(10)
     budget.failures = 1
-    pause = budget.pause()
-    assert pause == 10
-    budget.wait(pause, RateLimitedError("wait"))
+    seconds = budget.pause()
+    assert seconds == 10
+    budget.wait(seconds, RateLimitedError("wait"))
     assert clock.now == 10
     # Another call is asked to wait for longer than this one has.
-    gate.hold(25)
+    pause.begin(25)
     assert budget.pause() is None
     budget.wait(0.001, RateLimitedError("wait"))
     assert clock.now < 11
     # The wait of one call is everybody's, and one that is extended meanwhile is waited out.
-    gate, budget = shared(clock)
+    pause, budget = shared(clock)
     budget.failures = 1
     assert budget.pause(7.0) == 7
-    assert gate.remaining() == pytest.approx(7)
-    gate.hold(9)
+    assert pause.remaining() == pytest.approx(7)
+    pause.begin(9)
     budget.wait(7, RateLimitedError("wait"))
-    assert gate.remaining() == pytest.approx(0)
+    assert pause.remaining() == pytest.approx(0)
 
 
 def test_nobody_waits_any_more_after_a_stop() -> None:
     clock, stop = Clock(), threading.Event()
-    gate, budget = shared(clock, stop)
-    gate.hold(20)
+    pause, budget = shared(clock, stop)
+    pause.begin(20)
     stop.set()
-    gate.wait()
+    pause.wait()
     assert clock.now == 0
     budget.failures = 1
     assert budget.pause(3.0) is None

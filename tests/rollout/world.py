@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import ApiSession, DeveloperToken, RetryPolicy, SourcesApi
-from airflow_provider_cm.api.models import SETTABLE
+from airflow_provider_cm.api.source_fields import SETTABLE
 from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.rollout import Action, Manifest, Outcome, Plan, Report, observe, plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from airflow_provider_cm.api import (
     Source,
     SourcesApi,
 )
+from airflow_provider_cm.api.source_fields import CREATE_ONLY, SETTABLE, SettableFields, UpdatableFields
 from tests.unit.api.server import Answer, error, ok
 from tests.unit.api.support import TOKEN, fails, source, sources_of
 
@@ -196,14 +196,23 @@ def test_all_rows_together(serve: Serve) -> None:
     assert [request.json() for request in server.requests] == [{"source": CREATE_TABLE}, {"source": UPDATE_TABLE}]
 
 
-@pytest.mark.parametrize("verb", ["create", "update"])
-def test_what_is_not_given_is_not_sent_and_null_never_is(serve: Serve, verb: str) -> None:
+@pytest.mark.parametrize(("verb", "fields"), [("create", SettableFields), ("update", UpdatableFields)])
+def test_what_is_not_given_is_not_sent_and_null_never_is(serve: Serve, verb: str, fields: Any) -> None:
     server = serve(ok(source=source()))
-    method = getattr(sources_of(server), verb)
-    fields = [name for name, p in inspect.signature(method).parameters.items() if p.default is None]
-    assert len(fields) >= 6
-    method("acme", "example", **dict.fromkeys(fields))
+    getattr(sources_of(server), verb)("acme", "example", **dict.fromkeys(fields.__annotations__))
     assert server.requests[0].body == b'{"source": {}}'
+
+
+@pytest.mark.parametrize(("verb", "name"), [("create", "titel"), ("update", "titel"), ("update", "language")])
+def test_an_unknown_argument_is_refused_without_a_request(serve: Serve, verb: str, name: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'; the fields are title, "):
+        getattr(sources_of(serve()), verb)("acme", "example", **{name: "x"})
+
+
+def test_the_settable_fields_are_declared_once() -> None:
+    assert {*SETTABLE} == {*CREATE_TABLE, *CREATE_CLIENT}
+    assert {*SETTABLE} - {*UPDATE_TABLE, *UPDATE_CLIENT} == CREATE_ONLY
+    assert {name: key for name, key in SETTABLE.items() if name != key} == {"kind": "_kind"}
 
 
 def test_detaching_a_bucket_is_the_only_null(serve: Serve) -> None:

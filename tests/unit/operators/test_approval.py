@@ -139,7 +139,7 @@ def test_a_rejected_plan_has_no_digest(connect: Connect, asked: list[dict[str, A
 @needs("approvals")
 def test_what_was_shown_must_be_known(connect: Connect, asked: list[dict[str, Any]]) -> None:
     connect()
-    with pytest.raises(CommsMiningFailure, match="what was shown is not known any more"):
+    with pytest.raises(CommsMiningFailure, match="which plan was approved is no longer known"):
         answer(approval(plan=plan("a")), Task(), APPROVED)
 
 
