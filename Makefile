@@ -58,7 +58,7 @@ matrix: setup ## the tests on each supported Airflow, on several Pythons, and on
 	@PATH="$(dir $(realpath $(UV))):$$PATH" $(BIN)/nox $(addprefix -s ,$(CELLS))
 
 test-faults: setup ## 20,000 calls, 5,000 rollouts and 1,000 waits under faults, against the server's own record; writes docs/reliability.md
-	@$(BIN)/python scripts/test_faults.py
+	@$(BIN)/python -m scripts.test_faults
 
 # SAMPLE and SEED choose the tool's mutants: make mutants SAMPLE=50 SEED=7
 mutants: setup ## break the client in one way at a time, and show that the tests notice; writes docs/reliability.md

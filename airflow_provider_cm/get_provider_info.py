@@ -1,11 +1,14 @@
-"""What Airflow is told of this package, in every process that discovers providers: so it imports nothing."""
+"""The metadata that Airflow reads in every process that discovers providers, so this module imports nothing."""
 
 from __future__ import annotations
+
+from airflow_provider_cm import __version__
 
 TYPE_CHECKING = False  # not from typing, whose import takes longer than all of this
 if TYPE_CHECKING:
     from typing import Any
 
+_INTEGRATION = "UiPath Communications Mining"
 _OPTIONAL_TEXT = {"type": ["string", "null"]}
 _OPTIONAL_NUMBER = {"type": ["number", "null"], "minimum": 0}
 _OPTIONAL_FLAG = {"type": ["boolean", "null"]}
@@ -15,56 +18,59 @@ def _field(label: str, description: str, schema: dict[str, Any]) -> dict[str, An
     return {"label": label, "description": description, "schema": schema}
 
 
-def get_provider_info() -> dict[str, Any]:
-    """Give the provider's metadata, as Airflow's ``provider_info.schema.json`` has it.
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _INTEGRATION, "python-modules": [f"airflow_provider_cm.{name}" for name in names]}]
 
-    The fields of the connection form (``conn-fields``) are read by Airflow 3.2 and later; on older versions the extra
-    is typed as JSON.
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, by Airflow's ``provider_info.schema.json`` and as the Airflow Registry reads it.
+
+    Airflow 3.2 and later read the fields of the connection form (``conn-fields``); in older versions users type the
+    extra as JSON.
     """
     return {
         "package-name": "airflow-provider-cm",
-        "name": "UiPath Communications Mining",
+        "name": _INTEGRATION,
         "description": "Provision sources of UiPath Communications Mining (formerly Re:infer). Unofficial.",
+        "state": "ready",
+        "lifecycle": "incubation",
+        "versions": [__version__],
         "integrations": [
             {
-                "integration-name": "UiPath Communications Mining",
+                "integration-name": _INTEGRATION,
                 "external-doc-url": "https://docs.uipath.com/communications-mining",
+                "how-to-guide": ["/docs/operators.md", "/docs/rollouts.md", "/docs/waiting.md"],
+                "logo": "/docs/integration-logos/communications-mining.svg",
                 "tags": ["service"],
             }
         ],
-        "hooks": [
-            {
-                "integration-name": "UiPath Communications Mining",
-                "python-modules": ["airflow_provider_cm.hooks.comms_mining"],
+        "hooks": _modules("hooks.comms_mining"),
+        "operators": _modules(
+            "operators.approval",  # Airflow 3.1 and later
+            "operators.messages",
+            "operators.rollout",
+            "operators.sources",
+        ),
+        "sensors": _modules("sensors.sources"),
+        "triggers": _modules("triggers.sources"),
+        "config": {
+            "comms_mining": {
+                "description": "Defaults for tasks of airflow-provider-cm. The connection has all other settings.",
+                "options": {
+                    "max_workers": {
+                        "description": "How many requests a rollout sends at once, if its task does not say so.",
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "4",
+                        "default": "8",
+                    }
+                },
             }
-        ],
-        "operators": [
-            {
-                "integration-name": "UiPath Communications Mining",
-                "python-modules": [
-                    "airflow_provider_cm.operators.approval",  # Airflow 3.1 and later
-                    "airflow_provider_cm.operators.messages",
-                    "airflow_provider_cm.operators.rollout",
-                    "airflow_provider_cm.operators.sources",
-                ],
-            }
-        ],
-        "sensors": [
-            {
-                "integration-name": "UiPath Communications Mining",
-                "python-modules": ["airflow_provider_cm.sensors.sources"],
-            }
-        ],
-        "triggers": [
-            {
-                "integration-name": "UiPath Communications Mining",
-                "python-modules": ["airflow_provider_cm.triggers.sources"],
-            }
-        ],
+        },
         "transfers": [
             {
                 "source-integration-name": source,
-                "target-integration-name": "UiPath Communications Mining",
+                "target-integration-name": _INTEGRATION,
                 "python-module": f"airflow_provider_cm.transfers.{module}",
             }
             for source, module in (("Common IO", "files_to_comms_mining"), ("Common SQL", "sql_to_comms_mining"))
@@ -83,9 +89,9 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "connection-type": "comms_mining",
                 "hook-class-name": "airflow_provider_cm.hooks.comms_mining.CommsMiningHook",
-                "hook-name": "UiPath Communications Mining",
+                "hook-name": _INTEGRATION,
                 "ui-field-behaviour": {
-                    # The port is there only for Airflow 3.3.1 and 3.3.2 (apache/airflow#73298).
+                    # The form shows the port only for Airflow 3.3.1 and 3.3.2 (apache/airflow#73298).
                     "hidden-fields": ["schema"],
                     "relabeling": {
                         "host": "Endpoint (host)",
@@ -106,7 +112,7 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def _conn_fields() -> dict[str, Any]:
-    # Each label ends with the field's name, by which errors call it. The order is that of the form.
+    # Each label ends with the field's name, which errors use. The order is that of the form.
     fields = {
         "organization": _field(
             "Organization", "If the endpoint is only a host such as cloud.uipath.com: the organization.", _OPTIONAL_TEXT
@@ -114,7 +120,7 @@ def _conn_fields() -> dict[str, Any]:
         "tenant": _field("Tenant", "If the endpoint is only a host: the tenant.", _OPTIONAL_TEXT),
         "identity_url": _field(
             "Token endpoint",
-            "External application: where tokens are issued. Derived from the endpoint on UiPath's cloud.",
+            "External application: the URL that issues tokens. Derived from the endpoint on UiPath's cloud.",
             {"type": ["string", "null"], "format": "url"},
         ),
         "scope": _field(
@@ -123,7 +129,7 @@ def _conn_fields() -> dict[str, Any]:
             _OPTIONAL_TEXT,
         ),
         "read_only": _field("Read only", "Guard: refuse every write.", _OPTIONAL_FLAG),
-        # Without its default, the form would show a switch that is off, although deletes are allowed then.
+        # Without a default, the form would show a switch that is off, although deletes are allowed.
         "allow_delete": _field(
             "Allow deletes",
             "Guard: switch it off to refuse every delete. Default: on",
@@ -144,7 +150,7 @@ def _conn_fields() -> dict[str, Any]:
             "Read timeout, s", "Seconds without a byte while reading. Default: 60", _OPTIONAL_NUMBER
         ),
         "max_attempts": _field(
-            "Attempts", "How often a call is tried. Default: 5", {"type": ["integer", "null"], "minimum": 1}
+            "Attempts", "How often each call is tried. Default: 5", {"type": ["integer", "null"], "minimum": 1}
         ),
         "max_retry_seconds": _field(
             "Time for a call, s", "Seconds that one call may take with all its retries. Default: 300", _OPTIONAL_NUMBER
@@ -159,7 +165,7 @@ def _conn_fields() -> dict[str, Any]:
             {"type": ["string", "null"], "format": "password"},
         ),
         "allow_http": _field(
-            "Allow plain http", "Let credentials travel unencrypted, in a trusted network only.", _OPTIONAL_FLAG
+            "Allow plain http", "Send credentials unencrypted, in a trusted network only.", _OPTIONAL_FLAG
         ),
         "ui_url": _field(
             "Web interface",

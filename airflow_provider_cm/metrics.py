@@ -1,7 +1,7 @@
-"""Metrics, through Airflow's own ``Stats``: every name and tag is declared here, and described in docs/metrics.md.
+"""Metrics, sent through Airflow's ``Stats``. Every name and tag is declared here and described in docs/metrics.md.
 
-No tag has a value that somebody could make up: routes, methods and errors are those of this package, or ``other``. A
-metric that cannot be sent is lost without a trace but a debug line, since no call may fail for it.
+Each tag has a limited number of values: routes, methods and errors are those of this package, or ``other``. A metric
+that cannot be sent leaves only a debug line in the log, because no call may fail for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["counter", "timer"]
+Kind = Literal["counter", "gauge", "timer"]
 TokenKind = Literal["client_credentials", "developer_token"]
 
 
@@ -30,8 +30,8 @@ TokenKind = Literal["client_credentials", "developer_token"]
 class Metric:
     """One metric.
 
-    :param name: as Airflow is given it; Airflow puts its own prefix before it.
-    :param kind: ``counter`` or ``timer``; a timer's unit is milliseconds.
+    :param name: without Airflow's own prefix.
+    :param kind: ``counter``, ``gauge`` or ``timer``; a timer's unit is milliseconds.
     :param tags: names of its tags.
     """
 
@@ -51,6 +51,16 @@ class Metric:
             except Exception:  # noqa: BLE001  # whatever it is, the call goes on
                 _log.debug("Metric %s was not sent", self.name, exc_info=True)
 
+    def set(self, number: int) -> None:
+        """Set the gauge; never raises.
+
+        :param number: its present value.
+        """
+        try:
+            Stats.gauge(self.name, number)
+        except Exception:  # noqa: BLE001  # whatever it is, the poll goes on
+            _log.debug("Metric %s was not sent", self.name, exc_info=True)
+
     def time(self, seconds: float, **tags: str) -> None:
         """Note a time; never raises.
 
@@ -67,9 +77,13 @@ class Metric:
 REQUESTS = Metric("comms_mining.requests", "counter", ("method", "route", "status"))
 REQUEST_TIME = Metric("comms_mining.request_time", "timer", ("method", "route", "status"))
 RETRIES = Metric("comms_mining.retries", "counter", ("method", "route"))
-RATE_LIMIT_WAIT = Metric("comms_mining.rate_limit_wait", "timer", ("told", "where"))
+RATE_LIMIT_WAIT = Metric("comms_mining.rate_limit_wait", "timer", ("set_by", "where"))
 TOKEN_RENEWALS = Metric("comms_mining.token_renewals", "counter", ("kind", "outcome"))
 POLLS = Metric("comms_mining.polls", "counter", ("outcome",))
+POLL_GAP = Metric("comms_mining.poll_gap", "timer", ())
+POLL_QUEUE = Metric("comms_mining.poll_queue", "gauge", ())
+POLL_LOOPS = Metric("comms_mining.poll_loops", "gauge", ())
+WAITS = Metric("comms_mining.waits", "gauge", ())
 
 LOAD_ROWS = Metric("comms_mining.load_rows", "counter", ())
 LOAD_BATCHES = Metric("comms_mining.load_batches", "counter", ())
@@ -86,7 +100,11 @@ LOADS = {
 }
 """By the names of a load report's counts."""
 
-ALL = (REQUESTS, REQUEST_TIME, RETRIES, RATE_LIMIT_WAIT, TOKEN_RENEWALS, POLLS, *LOADS.values())
+ALL = (
+    *(REQUESTS, REQUEST_TIME, RETRIES, RATE_LIMIT_WAIT, TOKEN_RENEWALS),
+    *(POLLS, POLL_GAP, POLL_QUEUE, POLL_LOOPS, WAITS),
+    *LOADS.values(),
+)
 
 OTHER = "other"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -105,7 +123,7 @@ ROUTES = {
 
 
 def call_ended(record: RequestRecord) -> None:
-    """Send what one call amounts to; never raises.
+    """Send the metrics of one call; never raises.
 
     :param record: from the session's observer.
     """
@@ -121,22 +139,27 @@ def call_ended(record: RequestRecord) -> None:
 
 
 def call_waited(wait: RetryWait) -> None:
-    """Send how long a call waited, if the reason was a 429; never raises.
+    """Send the length of a wait if its reason was a 429; never raises.
 
-    :param wait: from the session.
+    :param wait: from the session's ``on_wait``.
     """
     if wait.status == 429:
-        rate_limit_wait(wait.seconds, told=wait.told, where="call")
+        rate_limit_wait(wait.seconds, set_by="server" if wait.requested else "backoff", where="call")
 
 
-def rate_limit_wait(seconds: float, *, told: bool = True, where: Literal["call", "poll"] = "poll") -> None:
-    """Send that a 429 made somebody wait; never raises.
+def rate_limit_wait(
+    seconds: float,
+    *,
+    set_by: Literal["server", "backoff"] = "server",
+    where: Literal["call", "poll"] = "poll",
+) -> None:
+    """Send the length of a wait after a 429; never raises.
 
-    :param seconds: how long; of a poll, by how much its interval was stretched.
-    :param told: whether the server said how long (``Retry-After``), ``True`` by default.
+    :param seconds: how long; for a poll, by how much its interval was stretched.
+    :param set_by: ``server`` (default) if ``Retry-After`` set the time, else ``backoff``.
     :param where: ``poll`` (default) for the pause between two polls of a trigger, ``call`` for one within a call.
     """
-    RATE_LIMIT_WAIT.time(seconds, told="server" if told else "backoff", where=where)
+    RATE_LIMIT_WAIT.time(seconds, set_by=set_by, where=where)
 
 
 def token_renewed(kind: TokenKind, succeeded: bool) -> None:  # it is used as a callback
@@ -148,18 +171,31 @@ def token_renewed(kind: TokenKind, succeeded: bool) -> None:  # it is used as a 
     TOKEN_RENEWALS.count(1, kind=kind, outcome="ok" if succeeded else "failed")
 
 
-def poll(error: BaseException | None = None) -> None:
-    """Count one poll of a trigger; never raises.
+def poll(error: BaseException | None, gap: float) -> None:
+    """Send how one poll of a trigger ended; never raises.
 
-    It may send a packet and, once a process, look up the host to send it to: not in an event loop, therefore, but in
-    the thread that polls.
+    Call it in the thread that polls, never in an event loop: it sends a packet, and looks up a host name once.
 
-    :param error: what the poll failed with, if it did.
+    :param error: the error that the poll failed with, or ``None``.
+    :param gap: seconds since the last poll that succeeded, or since the poll loop began.
     """
     outcome = "ok"
     if error is not None:
         outcome = type(error).__name__ if _is_ours(error) else OTHER
     POLLS.count(1, outcome=outcome)
+    POLL_GAP.time(gap)
+
+
+def polling(*, waits: int, loops: int, queue: int) -> None:
+    """Send how much a triggerer polls; never raises. Call it as :func:`poll`.
+
+    :param waits: the number of waits and watchers.
+    :param loops: the number of poll loops that serve them.
+    :param queue: the highest number of polls that waited for their turn at a time, since this was sent last.
+    """
+    WAITS.set(waits)
+    POLL_LOOPS.set(loops)
+    POLL_QUEUE.set(queue)
 
 
 def load_ended(counts: Mapping[str, int], earlier: Mapping[str, int]) -> None:

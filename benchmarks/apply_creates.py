@@ -1,8 +1,7 @@
-"""How close to the limit is apply?
+"""How close is apply to the server's limit?
 
-1,000 creates with 8 workers on a server that answers after 50 ms; the limit is 1,000 x 50 ms / 8. The server, in a
-process of its own, keeps each answer back for so long and counts requests and connections. Beside it, 8 threads that
-send the same PUT requests with a bare `requests.Session` each, judging nothing. Each run in a fresh process.
+1,000 creates with 8 workers on a server that answers after 50 ms: the limit is 1,000 x 50 ms / 8. Compared also
+with 8 threads that send the same PUT requests with bare `requests`, and check nothing. Each run in a fresh process.
 """
 
 from __future__ import annotations
@@ -80,21 +79,23 @@ def measure(*, quick: bool = False) -> Answer:
     opened = max(each["connections"] for each in found["ours"])
     figures = [
         Figure(
-            "time, beside the limit",
+            "time, compared with the limit",
             seconds["ours"],
             f"{limit:.2f} s",
             ratio,
             f"at most {GOAL} times the limit",
             ratio.median <= GOAL,
         ),
-        Figure("time, beside bare threads", seconds["ours"], seconds["bare"], seconds["ours"].over(seconds["bare"])),
         Figure(
-            "bare threads, beside the limit",
+            "time, compared with bare threads", seconds["ours"], seconds["bare"], seconds["ours"].over(seconds["bare"])
+        ),
+        Figure(
+            "bare threads, compared with the limit",
             seconds["bare"],
             f"{limit:.2f} s",
             Samples([each / limit for each in seconds["bare"].values]),
         ),
-        Figure("CPU time, beside bare threads", cpu["ours"], cpu["bare"], cpu["ours"].over(cpu["bare"])),
+        Figure("CPU time, compared with bare threads", cpu["ours"], cpu["bare"], cpu["ours"].over(cpu["bare"])),
         Figure("requests", f"{sent:,}", f"{count:,}", goal="N + 2: a list before, a list after", met=sent == count + 2),
         Figure(
             "TCP connections",
@@ -107,7 +108,7 @@ def measure(*, quick: bool = False) -> Answer:
     shortfall = (
         "bare threads are above the limit too, by the CPU time of `requests`, of which Python runs one thread at a "
         "time, and by the wake-up of a thread for each answer. Ours beyond them are the two lists, which take the "
-        "server's time twice while nothing else is under way, and the CPU time beside theirs."
+        "server's time twice while nothing else is under way, and the CPU time compared with theirs."
     )
     return Answer(figures, "limit, or bare requests", shortfall)
 

@@ -1,8 +1,8 @@
-"""Against what a user would write instead?
+"""What does a create cost compared with two HttpOperators?
 
-A create (look, then put) by our operator, beside two tasks with the http provider's `HttpOperator` that do the same
-with two requests. `execute` is called in turns in one process, on one loopback server in a process of its own. What
-Airflow adds for each task, a process and a start, is in neither; the user's way pays that twice.
+Our operator reads, then creates. The other side is two tasks with the http provider's `HttpOperator` that send the
+same two requests. `execute` runs in turns in one process. What Airflow adds for each task is in neither figure; the
+other side pays that twice.
 """
 
 from __future__ import annotations

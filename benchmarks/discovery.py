@@ -1,8 +1,7 @@
 """What does provider discovery cost every Airflow process?
 
-Time of importing and calling `get_provider_info()` in a fresh interpreter that has imported nothing of ours, and how
-many modules that imports beside the package's own two. Beside it, the http provider's, in a process that has imported
-`airflow` already, as it does itself.
+Time to import and call `get_provider_info()` in a fresh interpreter, and the number of modules that this imports.
+Compared with the http provider, in a process that has imported `airflow` already, as its function does.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def measure(*, quick: bool = False) -> Answer:
     new = [name for name in found["ours"][-1][1] if not name.startswith("airflow_provider_cm")]
     figures = [
         Figure("time", ours, http, ours.over(http), f"under {GOAL:g} ms", ours.median < GOAL),
-        Figure("modules imported beside the package's", len(new), "", "", "none", not new),
+        Figure("modules imported from outside the package", len(new), "", "", "none", not new),
     ]
     shortfall = "reading two compiled files from this machine's disk takes that long."
     return Answer(figures, "the http provider", shortfall)

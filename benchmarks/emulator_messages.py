@@ -1,9 +1,8 @@
-"""How fast does the emulator take messages, and how much memory do they take?
+"""How fast does the emulator take messages?
 
-Messages of 1 KiB of text each, in batches of 500 over one connection, to the emulator's own command in a process of its
-own. The bodies are made beforehand, 20 of them, in which only the ids are replaced: what is measured is the emulator.
-The sender spends next to nothing. Memory is the emulator's resident set (psutil) at the end, requests on record
-included: the messages themselves spill into a temporary file, and of the requests the latest 256 MiB are kept whole.
+Messages of 1 KiB of text, in batches of 500 over one connection, to the emulator in its own process. The bodies are
+made beforehand, so that the emulator is measured and not the sender. Memory is its resident set at the end:
+messages spill into a temporary file, and the latest 256 MiB of requests stay on record.
 """
 
 from __future__ import annotations

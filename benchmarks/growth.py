@@ -1,10 +1,8 @@
-"""How does it grow?
+"""How does planning scale?
 
-CPU time of `plan` for each source, of manifests of 100 to 50,000 sources of which a third is missing, a third differs
-and a third is as it should be. Beside it, for each source, reading the manifest and making `Source` objects of the
-listing's JSON. Each is done once in a fresh process, as in a task; the sizes take turns. A step of 1,000 sources lasts
-a few milliseconds, which other work on the machine can double and never shortens: the ratio is that of the smallest
-times. No server takes part.
+CPU time of `plan` per source, for manifests of 100 to 50,000 sources: a third missing, a third different, a third
+unchanged. Also reading the manifest, and making `Source` objects of the listing's JSON. Each is done once in a
+fresh process. Other work on the machine can only lengthen a step, so the ratio is that of the shortest times.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What does a no-op cost?
+"""What does a reconcile without changes cost?
 
-`ReconcileSourcesOperator` with a manifest of 10,000 sources that are all in place, on a loopback server in a process of
-its own. Memory is what the process's resident set (psutil) grows by at most while the operator runs, looked at every
-5 ms, in a fresh process that has imported everything before. CPU times are of one step each, in the same process.
+`ReconcileSourcesOperator` with a manifest of 10,000 sources that are all in place. Memory is how much the process's
+resident set grows at most while the operator runs, in a fresh process that has imported everything. CPU times are
+of one step each, in the same process.
 """
 
 from __future__ import annotations

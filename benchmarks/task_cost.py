@@ -1,9 +1,7 @@
 """What does a task cost?
 
-One create by `CreateSourceOperator.execute` (look, then put) in a cold process, step by step: importing `airflow.sdk`
-and what any DAG file with an operator needs, which is Airflow's share; importing our operator; importing what only a
-running task needs; and the work itself, with the look-up of the connection and two requests to a loopback server.
-Beside it, the same by two `HttpOperator` of the http provider in one process.
+One create by `CreateSourceOperator.execute` in a cold process, step by step. Importing `airflow.sdk` is Airflow's
+share. Compared with two `HttpOperator` of the http provider in one process.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ def measure(*, quick: bool = False) -> Answer:
     share, theirs = (Samples([sum(each[step] for step in steps) for each in rounds[who]], "ms") for who in STEPS)
     airflow = Samples([each["importing Airflow"] for each in rounds["ours"]], "ms")
     figures.append(Figure("all but Airflow", share, theirs, share.over(theirs)))
-    figures.append(Figure("the same, beside importing Airflow", share, airflow, share.over(airflow), "stated"))
+    figures.append(Figure("the same, compared with importing Airflow", share, airflow, share.over(airflow), "stated"))
     return Answer(figures, "two `HttpOperator`")
 
 

@@ -1,9 +1,9 @@
-"""How does waiting grow?
+"""How does waiting scale?
 
-1, 10, 100 and 1,000 `SourceTrigger` in one of Airflow's own `TriggerRunner`, without its database, each waiting for a
-source of its own in a project of 1,000 others. Requests are counted on the server, a process of its own. Lag is how
-late the event loop that all share serves one who asks to be woken every 5 ms. Memory is what the resident set (psutil)
-grows by from one waiting trigger to so many; beside it the same for triggers that only sleep, which is Airflow's share.
+1 to 1,000 `SourceTrigger` in one of Airflow's own `TriggerRunner`, without its database, each waiting for its own
+source in a project of 1,000 others. Lag is the delay of the shared event loop for a task that asks to be woken
+every 5 ms. Memory is what the resident set grows by, compared with triggers that only sleep, which is Airflow's
+share.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def measure(*, quick: bool = False) -> Answer:
         rate = each["requests"]
         figures.append(
             Figure(
-                f"requests an interval, {size:,} waiting", f"{rate:g}", "", "", "1", abs(rate - 1) <= 1 / window + 1e-9
+                f"requests per interval, {size:,} waiting", f"{rate:g}", "", "", "1", abs(rate - 1) <= 1 / window + 1e-9
             )
         )
     for size, each in ours.items():
@@ -104,10 +104,10 @@ def measure(*, quick: bool = False) -> Answer:
     more = most["kib"] - idle["kib"]
     figures += [
         Figure(
-            f"memory a trigger, {sizes[-1]:,} waiting", Samples([most["kib"]], "KiB"), Samples([idle["kib"]], "KiB")
+            f"memory per trigger, {sizes[-1]:,} waiting", Samples([most["kib"]], "KiB"), Samples([idle["kib"]], "KiB")
         ),
         Figure(
-            "of this ours: the difference",
+            "of this, ours",
             Samples([more], "KiB"),
             "",
             "",

@@ -11,7 +11,7 @@ What a reader learns here:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, AssetWatcher, task
@@ -48,6 +48,9 @@ with DAG(
     schedule=[inbox],
     catchup=False,
     max_active_runs=1,
+    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Airflow may read the old token from its cache of connections for 15 minutes.
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],
     doc_md=__doc__,
 ) as dag:

@@ -105,7 +105,7 @@ PAGES = {
             "emulator.server": ("EmulatorServer",),
             "emulator.tenant_handle": (),
             "emulator.faults": ("Fault", "Faults"),
-            "emulator.settings": ("Settings",),
+            "emulator.settings": ("EmulatorSettings",),
         },
     ),
 }

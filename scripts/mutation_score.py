@@ -189,15 +189,15 @@ class Tally:
         again = "--all" if complete else f"--sample {self.sample.total()} --seed {self.seed}"
         return f"""## Mutants
 
-Written by `make mutants` on {datetime.now(UTC):%Y-%m-%d}: mutmut {version("mutmut")} changes one thing at a time in the
-functions of `api`, `rollout` and `triggers`, such as a comparison, a number or an argument, and the unit tests that run
-the changed statement must fail. {tried} Left out is what changes words for people only (texts with a blank in them,
-`__repr__`, calls of a logger), or the case of HTTP headers' names; and, as mutmut does it, functions with a decorator.
+Written by `make mutants` on {datetime.now(UTC):%Y-%m-%d}. mutmut {version("mutmut")} changes one thing at a time in the
+functions of `api`, `rollout` and `triggers`, such as a comparison, a number or an argument; a unit test that runs the
+changed statement must fail. {tried} Changes to text for people (`__repr__`, log calls, texts with a space in them), to
+the case of HTTP header names, and to functions with a decorator do not count.
 
 {self.table()}
 
-Again: `python -m scripts.mutation_score {again}` ({self.seconds / 60:.0f} minutes). What SECURITY.md promises has
-mutants of its own, made by hand, in `scripts/mutants.py`; `make mutants` runs these first, and all of them are killed.
+Again: `python -m scripts.mutation_score {again}` ({self.seconds / 60:.0f} minutes). The promises of SECURITY.md have
+mutants made by hand, in `scripts/mutants.py`; `make mutants` runs these first, and all of them are killed.
 """
 
 

@@ -1,7 +1,8 @@
-"""``make test-faults``: random calls, rollouts and waits under faults, and docs/reliability.md written from them.
+"""``make test-faults``: random calls, rollouts and waits under faults; their figures go into docs/reliability.md.
 
-Usage: ``test_faults.py [--seed N] [--operations N] [--applies N] [--waits N] [--report FILE]``. Two processes work side
-by side, each with a seed of its own that follows from the one printed, so that a failure replays with ``--seed``.
+Usage: ``python -m scripts.test_faults [--seed N] [--operations N] [--applies N] [--waits N] [--report FILE]``. Two
+processes run in parallel, each with its own seed, derived from the printed one: ``--seed`` repeats a failure. The page
+itself is written by hand, except for the blocks ``figures: NAME``.
 """
 
 from __future__ import annotations
@@ -22,62 +23,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import figures
+
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
 STEPS = 50
 SECONDS = 900
-INTRODUCTION = """# Reliability
-
-Written by `make test-faults`; no figure here is typed by hand.
-
-Three machines draw calls, rollouts and waits against the emulator, through a proxy that loses, cuts, holds back and
-delays what passes, and sends interim responses (100, 102, 103). The emulator answers wrongly, or with JSON that few
-parsers and databases take; somebody else changes the same sources at any point. Every setting of the emulator is
-drawn, so also replicas that lag behind, a gateway with another clock, names that mind no case, a token that may only
-read. What the client reports is checked against the server's own record of what it did and when. An oracle is a rule
-that such a report must keep.
-"""
-CALLS = """## Calls
-
-Create, update, delete, get and list, by a developer token and an external application.
-
-- What is reported as the state of a source was its state at some moment of the call.
-- A reported conflict, missing source or failure is true in the same sense, and after a failure nothing of it is there.
-- A source that was there before is never reported as created, and never changed by a create unless the server treats
-  PUT as an upsert.
-- After a write whose outcome is in doubt, the source is read before the write is repeated.
-- An outcome is called unknown only when the attempts are spent, when reading back is refused, or when a source is
-  there of which the server's clocks do not say who made it.
-- No call takes more than its time, or more requests than its policy allows.
-"""
-ROLLOUTS = """## Rollouts
-
-A plan is applied, by one or by two at once, after and among edits by somebody else; then once more in peace.
-
-- No action is reported done, confirmed or unchanged that was not so at some moment after the apply began.
-- Nothing is changed that the plan does not name, and nothing is written but what it says.
-- A delete meets only what was as planned within a second before it was sent, and never what is protected.
-- Where nothing was in the way, everything is done; and a plan after a clean apply has nothing to do.
-"""
-WAITS = """## Waits
-
-Triggers wait for `exists`, `absent`, `updated`, `has_messages` and `match`, among changes and failures.
-
-- A wait that ends well was true between the beginning of its last poll and its end, and shows a source that was there.
-- A wait ends with an error only where something went wrong.
-- A wait does not time out where three polls in a row could have ended it.
-"""
-LIMITS = """## What no client could know
-
-- While a replica lags by more than the second look waits for (two seconds for calls and rollouts; a shorter time in
-  these waits), what it still shows counts as shown, and a refusal may hide an earlier attempt that was carried out.
-- A source that somebody else created less than ten seconds before a create whose response was lost, with the same
-  values, cannot be told from that create's own work, and an older one neither if the gateway's clock is behind.
-- An upsert that moves no timestamp looks like a create.
-- Where the server shows no bucket, one's own source with a bucket is taken for another after a lost response.
-- A write whose response was lost, and whose work somebody else undid before it was read back, looks as if it had never
-  been carried out.
-"""
 
 
 @dataclass
@@ -87,14 +38,12 @@ class Machine:
     :param name: file of its test, and name of its seed in the report.
     :param least: how many it must have made, in all processes.
     :param env: what tells a process how many to make.
-    :param words: of its part of the report.
     :param counted: what one operation is called.
     """
 
     name: str
     least: int
     env: dict[str, str]
-    words: str
     counted: str
     tally: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -139,11 +88,10 @@ def main() -> int:
             "test_model.py",
             args.operations,
             {"FAULT_EXAMPLES": str(examples), "FAULT_STEPS": str(STEPS)},
-            CALLS,
             "calls",
         ),
-        Machine("test_rollouts.py", args.applies, {"FAULT_APPLIES": share(args.applies)}, ROLLOUTS, "applies"),
-        Machine("test_waits.py", args.waits, {"FAULT_WAITS": share(args.waits)}, WAITS, "waits"),
+        Machine("test_rollouts.py", args.applies, {"FAULT_APPLIES": share(args.applies)}, "applies"),
+        Machine("test_waits.py", args.waits, {"FAULT_WAITS": share(args.waits)}, "waits"),
     ]
     print(f"seed {args.seed} (replay with --seed {args.seed})", flush=True)
     for machine in machines:
@@ -158,8 +106,8 @@ def main() -> int:
         if machine.made < machine.least:
             print(f"FAILED: fewer than {machine.least} {machine.counted}")
             return 1
-    args.report.parent.mkdir(exist_ok=True)
-    args.report.write_text(write_report(args.seed, machines))
+    for name, text in blocks(args.seed, machines).items():
+        figures.write(args.report, name, text)
     return 0
 
 
@@ -179,7 +127,13 @@ def merge(tallies: list[dict[str, Any]]) -> dict[str, Any]:
     return {**merged, "outcomes": outcomes, "requests": sum(tally["requests"] for tally in tallies)}
 
 
-def write_report(seed: int, machines: list[Machine]) -> str:
+def blocks(seed: int, machines: list[Machine]) -> dict[str, str]:
+    """Write the blocks of docs/reliability.md.
+
+    :param seed: of the run.
+    :param machines: all three, after the run.
+    :return: Markdown, by the block's name.
+    """
     unknown = sum(ended["OutcomeUnknownError"] for ended in machines[0].tally["outcomes"].values())
     rows = {
         "made": [machine.made for machine in machines],
@@ -189,48 +143,38 @@ def write_report(seed: int, machines: list[Machine]) -> str:
         "broken oracles": [0 for _ in machines],
         "seconds": [f"{machine.seconds:.0f}" for machine in machines],
     }
-    made_with = (
-        f"Python {platform.python_version()}, requests {version('requests')}, seed {seed}: "
-        f"`python scripts/test_faults.py --seed {seed}`.\n`OutcomeUnknownError`: {unknown} "
-        f"({unknown / machines[0].made:.1%} of the calls)."
-    )
     faults: Counter[str] = Counter()
     for machine in machines:
         faults.update(machine.tally["faults"])
-    lines = [
-        INTRODUCTION,
+    command = f"python -m scripts.test_faults --seed {seed}"
+    summary = [
         f"| {datetime.now(UTC):%Y-%m-%d} | {' | '.join(machine.counted for machine in machines)} |",
         f"|---|{'---|' * len(machines)}",
         *(f"| {name} | {' | '.join(str(cell) for cell in cells)} |" for name, cells in rows.items()),
         "",
-        made_with,
-        "",
-        LIMITS,
-        *(line for machine in machines for line in part(machine)),
-        "## What went wrong on purpose",
-        "",
-        "`answer:` is the emulator's fault layer, the rest is the proxy between client and emulator.",
-        "",
-        "| fault | times |",
-        "|---|---|",
-        *(f"| {fault} | {count} |" for fault, count in faults.most_common()),
-        "",
+        f"Python {platform.python_version()}, requests {version('requests')}; again: `{command}`.",
+        f"`OutcomeUnknownError`: {unknown} ({unknown / machines[0].made:.1%} of the calls).",
     ]
-    return "\n".join(lines)
+    table = ["| fault | times |", "|---|---|", *(f"| {fault} | {count} |" for fault, count in faults.most_common())]
+    return {
+        "fault machines": "\n".join(summary),
+        **{machine.counted: outcomes(machine) for machine in machines},
+        "faults": "\n".join(table),
+    }
 
 
-def part(machine: Machine) -> list[str]:
-    """Give one machine's part: its oracles, and how its operations ended."""
-    outcomes = machine.tally["outcomes"]
-    kinds = sorted(outcomes)
-    ends = sorted({end for ended in outcomes.values() for end in ended}, key=lambda end: (end != "success", end))
-    return [
-        machine.words,
-        f"| | {' | '.join(kinds)} |",
-        f"|---|{'---|' * len(kinds)}",
-        *(f"| {end} | {' | '.join(str(outcomes[kind][end]) for kind in kinds)} |" for end in ends),
-        "",
-    ]
+def outcomes(machine: Machine) -> str:
+    """Write a table of how one machine's operations ended."""
+    by_kind = machine.tally["outcomes"]
+    kinds = sorted(by_kind)
+    ends = sorted({end for ended in by_kind.values() for end in ended}, key=lambda end: (end != "success", end))
+    return "\n".join(
+        [
+            f"| | {' | '.join(kinds)} |",
+            f"|---|{'---|' * len(kinds)}",
+            *(f"| {end} | {' | '.join(str(by_kind[kind][end]) for kind in kinds)} |" for end in ends),
+        ]
+    )
 
 
 if __name__ == "__main__":

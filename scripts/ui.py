@@ -59,7 +59,7 @@ def main() -> int:
             with airflow(home, passwords) as url:
                 connect(home, emulator, url, passwords["admin"])
                 say(greeting(home, emulator, url, passwords))
-                RequestLog().start(emulator.state)
+                emulator.state.on_request = RequestLog().start()
                 while True:
                     time.sleep(3600)
     say("\nEverything is stopped.")

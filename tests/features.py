@@ -33,36 +33,35 @@ FEATURES = {
     "approvals": Feature(
         "Approval of a plan in the UI (`ApproveSourcesOperator`, `example_dev_to_prod.py`)",
         "3.1",
-        "Importing `airflow_provider_cm.operators.approval` fails and says why; the other operators are not affected. "
-        "Plan and apply are two runs instead: a person reads the plan, and gives its digest to the second "
-        "(`approved_digest`).",
+        "Importing `airflow_provider_cm.operators.approval` fails and says why; other operators are not affected. Use "
+        "two runs instead: a person reads the plan, and gives its digest to the apply (`approved_digest`).",
     ),
     "resumed sensors": Feature(
-        "`soft_fail` and `never_fail` of a deferred `SourceSensor` when Airflow's own time-out ends its wait",
+        "`soft_fail` and `never_fail` of a deferred `SourceSensor` when Airflow's own timeout ends its wait",
         "3.1",
-        "Airflow does not ask for them then: the task fails. They do cover the sensor's own time-out, which comes "
-        "first as long as a triggerer runs, and the trigger's errors.",
+        "Airflow ignores them then: the task fails. They do cover the sensor's own timeout, which comes first while a "
+        "triggerer runs, and the trigger's errors.",
     ),
     "alias events": Feature(
-        "Lists and objects in the `extra` of the events that an `AssetAlias` is given",
+        "Lists and objects in the `extra` of an `AssetAlias` event",
         "3.1",
-        "They are JSON text: Airflow takes no others there, and would fail the task with its work done.",
+        "They are JSON text: Airflow accepts no other type there, and would fail the finished task.",
     ),
     "connection form": Feature(
         "Fields of our own in the connection form",
         "3.2",
-        "The form shows Airflow's own fields; the others are typed as JSON into *Extra*.",
+        "The form shows Airflow's own fields; type the others as JSON into *Extra*.",
     ),
     "malformed extra": Feature(
-        "A connection in an environment variable whose `extra` is not JSON is named as such",
+        "An error that names a connection in an environment variable whose `extra` is not JSON",
         "3.2",
         "Airflow refuses it itself, and says that the connection is not defined.",
     ),
     "command line": Feature(
         "`airflow comms-mining ...`",
         "3.2",
-        "Airflow knows no such command. `airflow connections test`, the operators, and `airflow_provider_cm.rollout` "
-        "in a script do the same.",
+        "Airflow knows no such command. Use `airflow connections test`, the operators, or "
+        "`airflow_provider_cm.rollout` in a script.",
     ),
     "shared polling": Feature(
         "One poll for all tasks that wait for sources of one project (`SourceTrigger`)",
@@ -70,23 +69,23 @@ FEATURES = {
         "Each waiting task polls for itself.",
     ),
     "asset cursor": Feature(
-        "A triggerer that is restarted does not report again what a watched asset's event has told",
+        "A restarted triggerer does not repeat the last event of a watched asset",
         "3.3",
-        "Triggers have no store: after a restart of the triggerer, the state that is found counts as the first.",
+        "Triggers have no store: after a restart, the first state that the triggerer sees is no event.",
     ),
     "one timeout for all tries": Feature(
-        "A retry of a deferred `SourceSensor` does not begin its `timeout` anew",
+        "A retry of a deferred `SourceSensor` continues its `timeout`",
         "3.3",
-        "A task has no store that outlasts its try: each one has the whole `timeout`.",
+        "A task has no store across tries: each try has the whole `timeout`.",
     ),
     "retry policies": Feature(
-        "`CommsMiningRetryPolicy` (waits for as long as the server's `Retry-After` says)",
+        "`CommsMiningRetryPolicy` (waits as long as the server's `Retry-After` says)",
         "3.3",
         "Importing it fails and says why; the task's own `retries` and `retry_delay` apply.",
     ),
     "test on a worker": Feature(
-        "A connection tested on a worker, by a call of Airflow's API; the button *Test connection* always runs in the "
-        "API server",
+        "A connection test on a worker, through Airflow's API; the button *Test connection* always runs in the API "
+        "server",
         "3.3",
         "Only the API server tests connections, so it must reach the endpoint.",
     ),
@@ -94,7 +93,7 @@ FEATURES = {
 
 
 def has(name: str) -> bool:
-    """Tell whether the installed Airflow should have a feature, by its version."""
+    """Return whether the installed Airflow should have a feature, by its version."""
     return Version(AIRFLOW.base_version) >= Version(FEATURES[name].since)
 
 
@@ -104,6 +103,6 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 def table() -> str:
-    """Give the table of docs/compatibility.md."""
+    """Return the table of docs/compatibility.md."""
     rows = [f"| {each.title} | {each.since} | {each.before} |" for each in FEATURES.values()]
     return "\n".join(["| what | from Airflow | before that |", "|---|---|---|", *rows])

@@ -1,4 +1,4 @@
-"""A bearer token and where it comes from: what every kind of credentials has in common, and the developer token.
+"""Authentication: bearer tokens, the interface that all kinds of credentials share, and the developer token.
 
 From the vendor's page "Using the API", section "Authentication".
 """
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Bearer(AuthBase):
-    """One token, as ``requests`` wants it; it shows itself to nobody.
+    """One token, in the form that ``requests`` expects; its ``repr`` does not show it.
 
     :param token: the bearer token.
     """
@@ -60,29 +60,32 @@ class Auth(ABC):
 
     @abstractmethod
     def bearer(self, budget: Budget, transport: Transport) -> Bearer:
-        """Give the token to use now, fetching one where needed.
+        """Give the token to use now; fetch one if there is none.
 
-        :param budget: what the calling request has left.
+        :param budget: the budget of the call.
         :param transport: to fetch with.
-        :raises CommsMiningError: when there is none to be had.
+        :raises CommsMiningError: if no token could be fetched.
         """
 
     @abstractmethod
-    def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> bool:
-        """After a 401: whether there is another token now than the rejected one.
+    def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> Bearer | None:
+        """After a 401, give another token than the rejected one; ``None`` if there is none.
 
-        :raises CommsMiningError: when looking for one failed.
+        :param rejected: the token that was refused.
+        :param budget: the budget of the call.
+        :param transport: to fetch with.
+        :raises CommsMiningError: if a new token could not be fetched.
         """
 
     @abstractmethod
     def secrets(self) -> list[str]:
-        """What must never be shown, longest first."""
+        """Give the texts that must never be shown, longest first."""
 
     def scrub(self, text: str, transport: Transport) -> str:
-        """Take the secrets out of what a server or proxy said: these, and those of the way to it.
+        """Mask secrets in a text from a server or proxy: the credentials, and the passwords of proxies.
 
-        :param text: what it said.
-        :param transport: that it came over.
+        :param text: the text.
+        :param transport: the transport that received it.
         """
         return redact(text, [*self.secrets(), *transport.secrets()])
 
@@ -91,11 +94,12 @@ class DeveloperToken(Auth):
     """A developer's API token.
 
     :param token: the token, without ``Bearer``.
-    :param reload: asked once when the token is refused, for the token that is valid now (a secrets backend may have
-        rotated it); generating a new token invalidates the previous one. A :class:`CommsMiningError` of it ends the
-        call; any other exception is a transient :class:`TokenError`, which names no more than its type.
-    :param on_renewal: called after ``reload`` was asked, with whether that gave another token.
-    :raises ConfigurationError: for a token that no header can carry. The message does not show it.
+    :param reload: called once when the token is refused, to get the current token: generating a new token invalidates
+        the previous one, and a secrets backend may hold the new one already. A :class:`CommsMiningError` that it raises
+        ends the call; any other exception becomes a transient :class:`TokenError`, which shows only the exception's
+        type.
+    :param on_renewal: called after ``reload``, with ``True`` if that gave another token.
+    :raises ConfigurationError: for a token that cannot be sent in a header. The message does not show it.
     """
 
     def __init__(
@@ -121,25 +125,24 @@ class DeveloperToken(Auth):
         """Give the token."""
         return self._bearer
 
-    def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> bool:
-        """Ask ``reload`` for a new token, once for all threads that were refused with the old one."""
+    def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> Bearer | None:
+        """Call ``reload`` for a new token, once for all threads whose requests with the old one were refused."""
         with held(self._lock, budget):
             if self._bearer.token != rejected.token:
-                return True
+                return self._bearer
             if self._reload is None:
-                return False
+                return None
             fresh: Bearer | None = None
             try:
                 fresh = _reloaded(self._reload, rejected)
             finally:
                 report(self._on_renewal, fresh is not None)
-            if fresh is None:
-                return False
-            self._former, self._bearer = self._bearer, fresh
-            return True
+            if fresh is not None:
+                self._former, self._bearer = self._bearer, fresh
+            return fresh
 
     def secrets(self) -> list[str]:
-        """Give the token, and the one before it, with which a call of another thread may still be under way."""
+        """Give the token and the previous one, which another thread may still be using."""
         return longest_first(self._bearer, self._former)
 
 
@@ -166,7 +169,7 @@ def _usable(token: str) -> Bearer | None:
 
 
 def token_problem(token: object) -> str | None:
-    """Say what keeps a token from being sent in a header, without showing it."""
+    """Describe why a token cannot be sent in a header, without showing it; ``None`` if it can."""
     if not token or not isinstance(token, str):
         return "it is empty; put the API token from the Administration page, My Account, into the password"
     if token.lower().startswith("bearer "):
@@ -177,7 +180,7 @@ def token_problem(token: object) -> str | None:
 
 
 def longest_first(*known: Bearer | None) -> list[str]:
-    """Give the tokens that there are, longest first."""
+    """Give the texts of the tokens that exist, longest first, so that none is masked only in part."""
     return sorted((each.token for each in known if each and each.token), key=len, reverse=True)
 
 
@@ -186,8 +189,8 @@ def held(lock: threading.Lock, budget: Budget) -> Iterator[None]:
     """Hold a lock that another call may hold while it fetches a token.
 
     :param lock: the lock.
-    :param budget: of the call that waits.
-    :raises TokenError: transient, when the budget was over first.
+    :param budget: the budget of the call that waits.
+    :raises TokenError: transient, if the budget ended first.
     """
     if not lock.acquire(timeout=min(budget.remaining(), threading.TIMEOUT_MAX)):
         raise TokenError("no token in time: another call was still busy fetching one", transient=True)
@@ -198,10 +201,10 @@ def held(lock: threading.Lock, budget: Budget) -> Iterator[None]:
 
 
 def report(callback: Callable[[bool], None] | None, succeeded: bool) -> None:
-    """Report how a renewal went to whoever asked for it; a call does not fail because of that.
+    """Call ``on_renewal``; a call does not fail if that fails.
 
-    :param callback: called with ``succeeded``.
-    :param succeeded: whether there is another token now.
+    :param callback: the function, ``None`` for none.
+    :param succeeded: whether there is a new token.
     """
     try:
         if callback is not None:

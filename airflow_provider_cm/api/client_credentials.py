@@ -7,7 +7,6 @@ answers are those of RFC 6749, sections 4.4 and 5.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -28,8 +27,9 @@ from airflow_provider_cm.api.errors import (
     printable,
     status_text,
 )
+from airflow_provider_cm.api.json_decoding import decode_json
 from airflow_provider_cm.api.redaction import NoFrames, Sealed
-from airflow_provider_cm.api.retry import Budget, parse_retry_after
+from airflow_provider_cm.api.retry import Budget, parse_retry_after, repeat
 from airflow_provider_cm.api.transport import Reply, Stage, Unshown
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class ClientCredentials(Auth):
             if cell.bearer is not None and now < cell.renew_at:
                 return cell.bearer  # another thread has succeeded, or has just failed
             left = min(budget.remaining(), cell.expires_at - now)
-            early = Budget(replace(budget.policy, max_attempts=1))
-            early.deadline = early.policy.clock() + min(_EARLY_SECONDS, left * _EARLY_SHARE)
+            seconds = min(_EARLY_SECONDS, left * _EARLY_SHARE)
+            early = Budget(replace(budget.policy, max_attempts=1), deadline=budget.policy.clock() + seconds)
             try:
                 return self._fetch(cell, early, transport)
             except CommsMiningError as error:
@@ -157,13 +157,14 @@ class ClientCredentials(Auth):
         finally:
             cell.lock.release()
 
-    def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> bool:
+    def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> Bearer | None:
         """Fetch a new token, unless another thread already has."""
         cell = self._cell()
         with held(cell.lock, budget):
             if cell.bearer is not None and cell.bearer.token != rejected.token:
-                return True
-            return self._fetch(cell, budget, transport).token != rejected.token
+                return cell.bearer
+            fresh = self._fetch(cell, budget, transport)
+            return fresh if fresh.token != rejected.token else None
 
     def secrets(self) -> list[str]:
         """Give the App Secret, the token, and the one before it, which may still be valid."""
@@ -199,21 +200,21 @@ class ClientCredentials(Auth):
             raise TokenError(f"the new token was not used: on_token failed with {failure}", transient=True)
 
     def _ask(self, budget: Budget, transport: Transport) -> _Grant:
-        """Ask the identity server, and again for what may pass, within the budget of the call that needs the token."""
-        failures = 0
-        while True:
-            answer = self._post(budget, transport)
-            if isinstance(answer, _Grant):
-                return answer
-            failures += 1
-            # Only the time is shared with the call: its own attempts are counted for its own server.
-            own = Budget(budget.policy)
-            own.failures, own.deadline = failures, budget.deadline
-            pause = own.pause(answer.retry_after) if answer.transient else None
-            if pause is None:
-                answer.attempts = failures
-                raise answer
-            budget.wait(pause, answer)
+        """Send the token request, and retry it within the time of the call that needs the token."""
+        # Only the time is shared with the call, whose attempts are counted for its own server.
+        own = Budget(budget.policy, budget.on_wait, deadline=budget.deadline)
+
+        def attempt() -> _Grant | CommsMiningError:
+            answer = self._post(own, transport)
+            if not isinstance(answer, _Grant):
+                own.failures += 1
+            return answer
+
+        answer = repeat(attempt, own, _transient)
+        if isinstance(answer, _Grant):
+            return answer
+        answer.attempts = own.failures
+        raise answer
 
     def _post(self, budget: Budget, transport: Transport) -> _Grant | CommsMiningError:
         with NoFrames():
@@ -255,8 +256,8 @@ class ClientCredentials(Auth):
             "retry_after": parse_retry_after(reply.headers),
         }
         try:
-            answer = json.loads(reply.body)
-        except (ValueError, RecursionError):
+            answer = decode_json(reply.body)
+        except ValueError:
             answer = None
         if not isinstance(answer, dict):
             return TokenError(
@@ -281,6 +282,10 @@ class ClientCredentials(Auth):
 class _Grant:
     bearer: Bearer
     life: float
+
+
+def _transient(answer: _Grant | CommsMiningError) -> CommsMiningError | None:
+    return answer if isinstance(answer, CommsMiningError) and answer.transient else None
 
 
 def _life(expires_in: object) -> float:

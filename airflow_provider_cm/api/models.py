@@ -1,7 +1,6 @@
 """The source, as the API's JSON object and as a Python object.
 
-Fields: the vendor's page "Sources"; ``bucket_id``, ``_kind`` and ``email_transform_tag`` are known from the vendor's
-command-line client.
+Fields: the vendor's page "Sources", and the vendor's contract of 2025 for those that the page does not mention.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from airflow_provider_cm.api.source_fields import SETTABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_OPTIONAL = frozenset({"bucket_id", "email_transform_tag"})  # absent from a complete response if there is none
 _LONGEST_IDENTIFIER = 1024  # names have at most 256 characters
 
 
@@ -23,14 +23,15 @@ _LONGEST_IDENTIFIER = 1024  # names have at most 256 characters
 class Source:
     """A source, as one response showed it.
 
-    ``None`` stands for what the response did not say; the vendor's pages omit ``language`` from listings, for one. The
-    exception is ``bucket_id``, whose absence means that there is no bucket.
+    ``None`` means that the source has no value, or that the response did not show it; :meth:`knows` tells which. The
+    examples on the vendor's page omit some fields, such as ``language`` in listings; its contract omits only
+    ``bucket_id`` and ``email_transform_tag``, if there is none.
 
     :param id: identifier, 16 hexadecimal digits.
     :param owner: the project.
     :param name: name within the project.
     :param raw: the API's own JSON object, unknown keys included.
-    :param confirmed: the response to the write was lost, and this state was read back afterwards.
+    :param confirmed: the response to the write got lost, and this state was read afterwards.
     """
 
     id: str
@@ -55,7 +56,7 @@ class Source:
 
         :param raw: one source of a response.
         :param confirmed: see the class.
-        :raises ProtocolError: when its id, owner or name is missing or empty.
+        :raises ProtocolError: if its ID, owner or name is missing or empty.
         """
         if not isinstance(raw, dict) or not all(_is_identifier(raw.get(key)) for key in ("id", "owner", "name")):
             raise ProtocolError(
@@ -91,19 +92,19 @@ class Source:
         return dict(self.raw)
 
     def knows(self, name: str) -> bool:
-        """Whether the response said something of a field.
+        """Whether the response shows the field, or shows that it has no value.
 
         :param name: one of the keys of :data:`SETTABLE`.
         """
-        if name == "email_transform_tag" and "_kind" in self.raw:
-            return True  # the vendor's schema has both in each answer, the tag only if there is one
-        return getattr(self, name) is not None or name == "bucket_id" or SETTABLE[name] in self.raw
+        if name in _OPTIONAL and "_kind" in self.raw:
+            return True  # by the vendor's contract, a response with `_kind` is complete
+        return getattr(self, name) is not None or SETTABLE[name] in self.raw
 
     def compare(self, wanted: Mapping[str, object]) -> tuple[dict[str, tuple[object, object]], list[str]]:
-        """Lay what was asked for beside what is there.
+        """Compare the source with wanted values.
 
-        :param wanted: fields by their names in :data:`SETTABLE`. ``sensitive_properties`` are compared as a set.
-        :return: the fields that differ, each with (there, asked for), and the fields of which nothing is known.
+        :param wanted: the values, by their names in :data:`SETTABLE`. ``sensitive_properties`` are compared as a set.
+        :return: the fields that differ, each with (actual, wanted), and the fields that the response does not show.
         """
         differences: dict[str, tuple[object, object]] = {}
         unknown: list[str] = []

@@ -1,4 +1,4 @@
-"""What an observer is told: of each call with its requests, and of each wait."""
+"""Records for observers: of each call with its requests, and of each wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """What an observer is told of one call, when it has ended.
+    """One call, passed to the observer when the call has ended.
 
     :param method: HTTP method.
     :param path: path below the endpoint's API, e.g. ``sources/acme/inbox``.
@@ -31,7 +31,8 @@ class RequestRecord:
     :param total_ms: time from first to last, waits included, in milliseconds.
     :param platform_ms: the platform's own time in the last response's ``Server-Timing``, in milliseconds.
     :param error: class name of the error it ended with, if it did.
-    :param exchanges: the requests, one by one; not the token's, nor those that read back what became of a write.
+    :param exchanges: the requests, one by one; without those for a token, and without those that read a source back
+        after a write.
     :param repeats: how many of them repeat an earlier request of the same call.
     """
 
@@ -59,9 +60,9 @@ class RetryWait:
 
     :param seconds: how long.
     :param status: HTTP status of the failure, ``None`` without a response.
-    :param told: whether the server said how long (``Retry-After``); otherwise it is the client's own backoff.
+    :param requested: whether the server set the time (``Retry-After``); otherwise it is the client's own backoff.
     """
 
     seconds: float
     status: int | None
-    told: bool
+    requested: bool

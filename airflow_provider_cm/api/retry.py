@@ -1,4 +1,4 @@
-"""What a call may spend: attempts and time, and how it waits between attempts.
+"""Retries: how many attempts and how much time a call has, and how long it waits between attempts.
 
 The vendor publishes no rate limits; ``Retry-After`` is obeyed where a server sends it (RFC 9110, section 10.2.3).
 """
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.api.request_records import RetryWait
@@ -19,8 +19,11 @@ from airflow_provider_cm.api.request_records import RetryWait
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tenacity import RetryCallState
+
     from airflow_provider_cm.api.errors import CommsMiningError
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -65,16 +68,23 @@ class RetryPolicy:
 
 
 class Budget:
-    """What one call has left of its policy; shared by a write and the reads that settle its outcome.
+    """The attempts and the time that one call has left; a write shares it with the reads that settle its outcome.
 
-    :param policy: the policy to spend.
-    :param on_wait: told of each wait when it is over.
+    :param policy: the policy that sets the limits.
+    :param on_wait: called after each wait.
+    :param deadline: when the time is over, by the policy's clock; ``None`` for the policy's time from now.
     """
 
-    def __init__(self, policy: RetryPolicy, on_wait: Callable[[RetryWait], None] | None = None) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        on_wait: Callable[[RetryWait], None] | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> None:
         self.policy = policy
         self.on_wait = on_wait
-        self.deadline = policy.clock() + policy.max_seconds
+        self.deadline = policy.clock() + policy.max_seconds if deadline is None else deadline
         self.failures = 0
 
     def remaining(self) -> float:
@@ -98,7 +108,7 @@ class Budget:
         if self.on_wait is None or after is None:
             return
         try:
-            self.on_wait(RetryWait(seconds, after.status, told=after.retry_after is not None))
+            self.on_wait(RetryWait(seconds, after.status, requested=after.retry_after is not None))
         except Exception as error:  # noqa: BLE001  # whatever it raises, the call goes on
             _log.debug("on_wait failed with %s; the call goes on", type(error).__name__)
 
@@ -108,6 +118,77 @@ class Budget:
         :param seconds: how long.
         """
         self.policy.sleep(min(seconds, self.remaining() / 2))
+
+
+def repeat(
+    attempt: Callable[[], T],
+    budget: Budget,
+    failure: Callable[[T], CommsMiningError | None],
+    message: str = "%s; trying again in %.1f s",
+) -> T:
+    """Repeat an attempt until it does not fail, or until the budget allows no other one.
+
+    :param attempt: makes one attempt, and adds a failure to ``budget.failures``.
+    :param budget: the attempts and the time that are left.
+    :param failure: gives the error that another attempt may avoid, ``None`` for a final result.
+    :param message: logged before each wait, with the error and the seconds.
+    :return: the result of the last attempt, a failed one too.
+    """
+    import tenacity  # here, because configuring a retry policy must not import it
+
+    strategies = _BudgetStrategies(budget, failure, message)
+    result: T = tenacity.Retrying(
+        retry=strategies.retry,
+        wait=strategies.wait,
+        stop=strategies.stop,
+        sleep=strategies.sleep,
+        retry_error_callback=_result,
+    )(attempt)
+    return result
+
+
+class _BudgetStrategies(Generic[T]):
+    """Tenacity's strategies for one call: wait as ``Retry-After`` or backoff says, stop when the budget is spent.
+
+    Each failure is judged once, by whichever strategy tenacity asks first.
+    """
+
+    def __init__(self, budget: Budget, failure: Callable[[T], CommsMiningError | None], message: str) -> None:
+        self._budget = budget
+        self._failure = failure
+        self._message = message
+        self._attempt = 0
+        self._error: CommsMiningError | None = None
+        self._pause: float | None = None
+
+    def retry(self, state: RetryCallState) -> bool:
+        """Whether the attempt failed in a way that another one may avoid."""
+        raised = state.outcome is not None and state.outcome.failed
+        return not raised and self._failure(_result(state)) is not None
+
+    def wait(self, state: RetryCallState) -> float:
+        """Seconds to wait before the next attempt."""
+        return self._judged(state) or 0.0
+
+    def stop(self, state: RetryCallState) -> bool:
+        """Whether there is no other attempt."""
+        return self._judged(state) is None
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, and log why."""
+        _log.warning(self._message, self._error, seconds)
+        self._budget.wait(seconds, self._error)
+
+    def _judged(self, state: RetryCallState) -> float | None:
+        if state.attempt_number != self._attempt:
+            self._attempt = state.attempt_number
+            self._error = self._failure(_result(state))
+            self._pause = self._budget.pause(self._error.retry_after if self._error else None)
+        return self._pause
+
+
+def _result(state: RetryCallState) -> Any:
+    return state.outcome.result() if state.outcome else None
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -11,36 +11,28 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 from airflow_provider_cm import __version__
 from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
-from airflow_provider_cm.api.echoes import Echoes
+from airflow_provider_cm.api.clocks import Clocks
 from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
-from airflow_provider_cm.api.envelope import parse_server_timing, read_envelope
 from airflow_provider_cm.api.errors import (
-    RETRIED_CLIENT_STATUSES,
     CommsMiningError,
     ConfigurationError,
     OutcomeUnknownError,
     ProtocolError,
     TokenError,
-    TransportError,
-    api_error,
-    printable,
 )
 from airflow_provider_cm.api.guards import LOAD_TIMEOUT, Guards, is_load, is_reading_post
-from airflow_provider_cm.api.lost_responses import Clocks
-from airflow_provider_cm.api.redaction import redact_data
 from airflow_provider_cm.api.request_records import Exchange, RequestRecord, RetryWait
 from airflow_provider_cm.api.response_checks import expect_source
-from airflow_provider_cm.api.retry import Budget, RetryPolicy, parse_http_date, parse_retry_after
-from airflow_provider_cm.api.transport import ExchangeFailure, Reply, Stage, Transport
+from airflow_provider_cm.api.retry import Budget, RetryPolicy, repeat
+from airflow_provider_cm.api.transport import ExchangeFailure, Reply, Transport
+from airflow_provider_cm.api.verdicts import judge, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_cm.api.auth import Auth
+    from airflow_provider_cm.api.auth import Auth, Bearer
 
 _log = logging.getLogger(__name__)
 
@@ -182,43 +174,20 @@ class ApiSession:
         :param repeated: the first request is a repetition already, for the observer.
         :return: never raises for what the server or the network did; ``Outcome.error`` has it.
         """
-        started, over = budget.policy.clock(), False
-        failure: CommsMiningError | None = None
+        started = budget.policy.clock()
         exchanges: list[Exchange] = []
 
         def attempt() -> CallOutcome:
             outcome = self._attempt(call, budget, exchanges)
             if outcome.verdict in {Verdict.NOT_DONE, Verdict.UNKNOWN}:
-                budget.failures += 1  # a clear answer is none, such as 404 when looking for what a write left
+                budget.failures += 1  # a clear answer is not a failure, such as 404 for a read after a write
             return outcome
 
-        def again(outcome: CallOutcome) -> bool:
-            transient = outcome.error is not None and outcome.error.transient
-            return (
-                transient
-                and (not once)
-                and (outcome.verdict is Verdict.NOT_DONE or (outcome.verdict is Verdict.UNKNOWN and call.safe))
-            )
+        def failure(outcome: CallOutcome) -> CommsMiningError | None:
+            harmless = outcome.verdict is Verdict.NOT_DONE or (outcome.verdict is Verdict.UNKNOWN and call.safe)
+            return outcome.error if harmless and not once and outcome.error and outcome.error.transient else None
 
-        def pause(state: tenacity.RetryCallState) -> float:
-            nonlocal over, failure
-            failure = state.outcome.result().error if state.outcome else None
-            seconds = budget.pause(failure.retry_after if failure else None)
-            over = seconds is None
-            if seconds is not None:
-                _log.warning("%s; trying again in %.1f s", failure, seconds)
-            return seconds or 0.0
-
-        def sleep(seconds: float) -> None:
-            budget.wait(seconds, failure)
-
-        outcome: CallOutcome = tenacity.Retrying(
-            retry=tenacity.retry_if_result(again),
-            wait=pause,
-            stop=lambda _: over,
-            sleep=sleep,
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-        )(attempt)
+        outcome = repeat(attempt, budget, failure)
         outcome.sent = len(exchanges)
         if outcome.error is not None and outcome.error.path == call.path:  # a token's error counts its own attempts
             outcome.error.attempts = outcome.sent
@@ -265,104 +234,47 @@ class ApiSession:
         return str(source.get("owner", "")) if isinstance(source, dict) else ""
 
     def _attempt(self, call: Call, budget: Budget, exchanges: list[Exchange]) -> CallOutcome:
-        """Send once, or twice where a refused token could be renewed; note each request sent in ``exchanges``."""
+        """Send once, or twice if the token was refused and there is a new one; add each request to ``exchanges``."""
+        try:
+            bearer = self._auth.bearer(budget, self._transport)
+        except CommsMiningError as error:
+            # Nothing of the call was sent. Fetching a token has its own retries, so this is final.
+            return CallOutcome(Verdict.REFUSED, error=error)
+        except Exception as error:  # noqa: BLE001  # whatever a secrets backend raises
+            return CallOutcome(Verdict.NOT_DONE, error=_no_token(error))
+        outcome = self._exchange(call, bearer, budget, exchanges)
+        if outcome.status != 401:
+            return outcome
+        try:
+            renewed = self._auth.renew(bearer, budget, self._transport)
+        except CommsMiningError as error:
+            error.method, error.path = error.method or call.method, error.path or call.path
+            return replace(outcome, error=error)
+        except Exception as error:  # noqa: BLE001  # as above; and a 401 means that the call was not carried out
+            return replace(outcome, verdict=Verdict.NOT_DONE, error=_no_token(error))
+        return self._exchange(call, renewed, budget, exchanges) if renewed else outcome
+
+    def _exchange(self, call: Call, bearer: Bearer, budget: Budget, exchanges: list[Exchange]) -> CallOutcome:
         clock = budget.policy.clock
-        for sent in (1, 2):
-            try:
-                bearer = self._auth.bearer(budget, self._transport)
-            except CommsMiningError as error:
-                # Nothing of the call was sent; fetching a token has its own retries, so it is final here.
-                return CallOutcome(Verdict.REFUSED, error=error)
-            except Exception as error:  # noqa: BLE001  # whatever a secrets backend raises
-                return CallOutcome(Verdict.NOT_DONE, error=_no_token(error))
-            sent_at = clock()
-            reply = self._transport.send(
-                call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body, patience=call.patience
-            )
-            outcome = self._judged(call, reply)
-            outcome.answered_at = clock()
-            exchanges.append(Exchange(outcome.status, _name(outcome.error), (outcome.answered_at - sent_at) * 1000))
-            if not (isinstance(reply, Reply) and reply.status == 401 and sent == 1):
-                return outcome
-            try:
-                renewed = self._auth.renew(bearer, budget, self._transport)
-            except CommsMiningError as error:
-                error.method, error.path = error.method or call.method, error.path or call.path
-                outcome.error = error
-                return outcome
-            except Exception as error:  # noqa: BLE001  # as above; and 401 says that nothing was done
-                return replace(outcome, verdict=Verdict.NOT_DONE, error=_no_token(error))
-            if not renewed:
-                return outcome
-        raise AssertionError("the loop returns")
+        sent_at = clock()
+        reply = self._transport.send(
+            call.method, call.url, auth=bearer, seconds=budget.remaining(), body=call.body, patience=call.patience
+        )
+        outcome = self._judged(call, reply)
+        outcome.answered_at = clock()
+        exchanges.append(Exchange(outcome.status, _name(outcome.error), (outcome.answered_at - sent_at) * 1000))
+        return outcome
 
     def _judged(self, call: Call, reply: Reply | ExchangeFailure) -> CallOutcome:
         try:
-            outcome = self._judge(call, reply)
-        except Exception as error:  # noqa: BLE001  # after a write the unexpected is unknown, and no crash
-            _log.debug("unexpected %s in an answer", type(error).__name__)
-            problem = ProtocolError(
-                f"the answer could not be read ({type(error).__name__})",
-                method=call.method,
-                path=call.path,
-                status=reply.status if isinstance(reply, Reply) else None,
-            )
-            outcome = CallOutcome(Verdict.REFUSED if call.safe else Verdict.UNKNOWN, error=problem)
+            outcome = judge(call, reply, [*self._auth.secrets(), *self._transport.secrets()])
+        except Exception as error:  # noqa: BLE001  # after a write, the unexpected is an unknown outcome, not a crash
+            _log.debug("unexpected %s in a response", type(error).__name__)
+            outcome = unreadable(call, reply, error)
         if isinstance(outcome.error, ProtocolError):
-            # What is out of step on a connection once stays so for all that follow.
+            # A connection that is out of step once stays so for all that follow.
             self._transport.drop()
         return outcome
-
-    def _judge(self, call: Call, reply: Reply | ExchangeFailure) -> CallOutcome:
-        maybe_done = Verdict.REFUSED if call.safe else Verdict.UNKNOWN
-        clear = call.clear
-
-        def scrub(text: str) -> str:
-            return self._scrub(text) if clear is None else clear(self._scrub(text))
-
-        if isinstance(reply, ExchangeFailure):
-            transient = reply.stage in {Stage.NOT_SENT, Stage.SENT}
-            reason = printable(scrub(reply.reason), 400)
-            failure = TransportError(f"no response: {reason}", method=call.method, path=call.path, transient=transient)
-            failure.timed_out = reply.timed_out
-            verdicts = {
-                Stage.NOT_SENT: Verdict.NOT_DONE,
-                Stage.SENT: Verdict.UNKNOWN,
-                Stage.UNREADABLE: maybe_done,
-            }
-            return CallOutcome(verdicts.get(reply.stage, Verdict.REFUSED), error=failure)
-
-        error: CommsMiningError | None
-        status = reply.status
-        platform_ms = parse_server_timing(reply.headers)
-        payload, problem, transient = read_envelope(reply, scrub)
-        if problem is None and 200 <= status < 300 and call.check is not None:
-            try:
-                call.check(payload, reply.headers)
-            except ProtocolError as mistaken:
-                problem, transient = str(mistaken), mistaken.transient
-        if problem is None and 200 <= status < 300:
-            verdict, error = Verdict.OK, None
-            payload = redact_data(payload, [*self._auth.secrets(), *self._transport.secrets()])
-        else:
-            error = _error(call, reply, payload, problem, scrub)
-            if status in RETRIED_CLIENT_STATUSES:
-                verdict = Verdict.NOT_DONE
-            elif status >= 500 or (problem and transient):
-                verdict = Verdict.UNKNOWN
-            elif problem and (status < 300 or payload):
-                # A success that is not one, or a refusal whose body says "ok".
-                verdict = maybe_done
-            else:
-                verdict = Verdict.REFUSED
-            error.transient = transient
-            error.platform_ms = platform_ms
-            error.retry_after = parse_retry_after(reply.headers)
-        date = parse_http_date(reply.headers.get("Date"))
-        return CallOutcome(verdict, payload, error, status, platform_ms, date)
-
-    def _scrub(self, text: str) -> str:
-        return self._auth.scrub(text, self._transport)
 
     def _observe(
         self, call: Call, outcome: CallOutcome, exchanges: list[Exchange], seconds: float, *, repeated: bool
@@ -385,15 +297,6 @@ class ApiSession:
             self._observer(record)
         except Exception as error:  # noqa: BLE001  # whatever an observer raises, the call has ended as it has
             _log.debug("observer failed with %s; the call goes on", type(error).__name__)
-
-
-def _error(
-    call: Call, reply: Reply, payload: dict[str, Any], problem: str | None, scrub: Callable[[str], str]
-) -> CommsMiningError:
-    if problem is not None:
-        return ProtocolError(printable(scrub(problem)), method=call.method, path=call.path, status=reply.status)
-    said = scrub(str(payload.get("message") or ""))
-    return api_error(reply.status, said, method=call.method, path=call.path, permission=call.permission)
 
 
 def _no_token(error: Exception) -> TokenError:

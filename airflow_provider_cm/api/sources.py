@@ -1,54 +1,35 @@
-"""SourcesApi: the endpoints of sources, and what is true after each of them.
-
-Methods, paths, bodies, fields and permissions: the vendor's page "Sources". Not on that page: ``kind``,
-``email_transform_tag`` and ``bucket_id: null``, which are known from the vendor's command-line client, and the
-statistics, which are part of its v1 contract of 2025.
-"""
+"""SourcesApi: the sources of a tenant."""
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
-from airflow_provider_cm.api.errors import (
-    CommsMiningError,
-    ConfigurationError,
-    ConflictError,
-    NotFoundError,
-    OutcomeUnknownError,
-    PermissionDeniedError,
-    ProtocolError,
-    status_text,
-)
-from airflow_provider_cm.api.lost_responses import LAG, Attempted, SettledWrite
-from airflow_provider_cm.api.models import Source, describe_differences
-from airflow_provider_cm.api.names import check_project, check_property, check_source_id, check_source_name
-from airflow_provider_cm.api.response_checks import expect_listing, expect_source, expect_statistics
-from airflow_provider_cm.api.source_fields import SETTABLE, SettableFields, UpdatableFields
+from airflow_provider_cm.api import source_calls
+from airflow_provider_cm.api.errors import ConfigurationError, ProtocolError
+from airflow_provider_cm.api.names import check_property, check_source_id
+from airflow_provider_cm.api.source_fields import SettableFields, UpdatableFields
+from airflow_provider_cm.api.source_writes import CreateSource, DeleteSource, UpdateSource
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.api.retry import Budget
-    from airflow_provider_cm.api.session import ApiSession
+    import builtins
 
-_READ = "View sources"
-_WRITE = "Sources admin"
-_BY_NAME = "sources/{project}/{name}"
-_BY_ID = "sources/id:{id}"
+    from airflow_provider_cm.api.models import Source
+    from airflow_provider_cm.api.session import ApiSession
 
 
 class SourcesApi:
     """The sources of a tenant.
 
-    ``None`` as an argument means that the field is not sent. After a write, what is returned is what the server holds:
-    where a response got lost, the source was read again (``Source.confirmed``), and where that could not settle it,
-    :class:`OutcomeUnknownError` says so. The state afterwards is promised, not authorship: a rival's change between two
-    attempts may be overwritten, since the API has no conditional writes. An answer about another source than the one
-    asked for is no answer: a read is repeated, a write is settled by reading.
+    A field that is ``None`` is not sent. After a write, the result is the source as the server holds it: if a response
+    got lost, the source was read again (``Source.confirmed``), and if that did not show the outcome,
+    :class:`OutcomeUnknownError` is raised. The state after a write is guaranteed, not its author: a change that
+        somebody
+    else makes between two attempts may be overwritten, because the API has no conditional writes. A response about
+    another source than the requested one does not count: a read is repeated, and a write is settled by reading.
 
-    Every method raises the errors of :mod:`airflow_provider_cm.api.errors`; names and ids are checked before a request
-    is spent.
+    Every method raises the errors of :mod:`airflow_provider_cm.api.errors`. Names and IDs are checked before a request
+    is sent.
 
     :param session: the tenant.
     """
@@ -57,63 +38,44 @@ class SourcesApi:
         self.session = session
 
     def list(self, project: str | None = None) -> builtins.list[Source]:
-        """List the sources that are visible with this token, of one project or of all. Needs "View sources".
+        """List the visible sources of one project, or of all. Needs "View sources".
 
-        :param project: only this project's. What a user may not see is left out, without an error.
-        :raises ProtocolError: when the answer is, or may be, only one page of the list.
+        :param project: the project; ``None`` (default) for all. Sources that the token may not see are left out,
+            without an error.
+        :raises ProtocolError: if the response is, or may be, only one page of the list.
         """
-        return self._list(project, self.session.budget())
-
-    def _list(self, project: str | None, budget: Budget) -> builtins.list[Source]:
-        check = expect_listing(project)
-        if project is None:
-            call = self._read("sources", route="sources", check=check)
-        else:
-            call = self._read("sources", check_project(project), route="sources/{project}", check=check)
-        payload = self.session.run(call, budget).unwrap()
-        sources = payload.get("sources")
-        if not isinstance(sources, builtins.list):
-            raise ProtocolError("the response has no list `sources`", method=call.method, path=call.path)
-        return [Source.parse(source) for source in sources]
+        return source_calls.list_sources(self.session, project, self.session.budget())
 
     def get(self, project: str, name: str) -> Source:
         """Read a source by its name. Needs "View sources".
 
         :param project: the project.
         :param name: the source's name.
-        :raises NotFoundError: when it is not there, or not visible.
+        :raises NotFoundError: if the source does not exist or is not visible.
         """
-        return _source(self.session.run(self._by_name(project, name), self.session.budget()))
+        call = source_calls.read_by_name(self.session, project, name)
+        return source_calls.source_in(self.session.run(call, self.session.budget()))
 
     def get_by_id(self, source_id: str) -> Source:
-        """Read a source by its id. Needs "View sources".
+        """Read a source by its ID. Needs "View sources".
 
         :param source_id: 16 hexadecimal digits, without ``id:``.
-        :raises NotFoundError: when it is not there, or not visible.
+        :raises NotFoundError: if the source does not exist or is not visible.
         """
-        return _source(self.session.run(self._by_id(source_id), self.session.budget()))
+        call = source_calls.read_by_id(self.session, check_source_id(source_id))
+        return source_calls.source_in(self.session.run(call, self.session.budget()))
 
     def statistics(self, project: str, name: str, *, comment_filter: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Read a source's statistics, such as ``{"num_comments": 12}``. Needs "View sources".
 
-        The endpoint is part of the vendor's v1 contract of 2025; its page does not mention it.
+        The endpoint is part of the vendor's v1 contract of 2025; the vendor's page does not mention it.
 
         :param project: the project.
         :param name: the source's name.
-        :param comment_filter: which messages to count, as the API's comment filter; all by default.
-        :raises NotFoundError: when it is not there, or not visible.
+        :param comment_filter: the messages to count, as the API's comment filter; all by default.
+        :raises NotFoundError: if the source does not exist or is not visible.
         """
-        call = self.session.prepare(
-            "POST",
-            "sources",
-            check_project(project),
-            check_source_name(name),
-            "statistics",
-            json={"comment_filter": dict(comment_filter or {})},
-            route=f"{_BY_NAME}/statistics",
-            permission=_READ,
-            check=expect_statistics,
-        )
+        call = source_calls.read_statistics(self.session, project, name, comment_filter)
         statistics = self.session.run(call, self.session.budget()).unwrap().get("statistics")
         if not isinstance(statistics, dict):
             raise ProtocolError("the response has no object `statistics`", method=call.method, path=call.path)
@@ -126,92 +88,41 @@ class SourcesApi:
             raise ProtocolError(f"the statistics of {project}/{name} have no number `num_comments`")
         return int(count)
 
-    def create(
-        self,
-        project: str,
-        name: str,
-        **fields: Unpack[SettableFields],
-    ) -> Source:
+    def create(self, project: str, name: str, **fields: Unpack[SettableFields]) -> Source:
         """Create a source. Needs "Sources admin".
 
-        When the response gets lost: a source that is there with every value asked for is the result; one that was
-        created before this call, or has other values, is a conflict; when there is none, it is created again. Which
-        came first is judged by the application's own timestamps. Where only the ``Date`` of the answer says that the
-        source is older than the call, the outcome is unknown, since that clock may be another one; what it was ahead at
-        the session's last create is allowed for.
+        If the response gets lost, the source is read: if it has every wanted value, it is the result; if it existed
+        before this call, or has other values, there is a conflict; if there is none, it is created again. The
+        application's own timestamps decide which came first. If only the ``Date`` header suggests that the source is
+        older than the call, the outcome is unknown, because ``Date`` may come from another clock.
 
-        On a server that treats PUT as an upsert, a source that was there before is a conflict if the answer's
+        On a server that treats PUT as an upsert, a source that existed before is a conflict if the response's
         ``updated_at`` is later than its ``created_at`` by more than the call has taken.
 
         :param project: the project, which must exist.
         :param name: the new source's name.
         :param title: one line for people.
         :param description: a longer text.
-        :param language: ``en`` (the default) or ``Multilingual``, by the vendor's page.
+        :param language: ``en`` (the server's default) or ``Multilingual``, by the vendor's page. An update does not
+            send it.
         :param should_translate: translate messages where required; the server's default is ``False``.
         :param sensitive_properties: properties to hide from users without the privilege to see them.
-        :param bucket_id: id of a bucket whose data is loaded into the source.
-        :param kind: the API's ``_kind``, such as ``call`` or ``chat``.
-        :param email_transform_tag: how e-mails of the bucket are made into messages.
+        :param bucket_id: ID of a bucket whose data is loaded into the source.
+        :param kind: the API's ``_kind``, such as ``call`` or ``chat``. An update does not send it.
+        :param email_transform_tag: selects how the bucket's e-mails become messages.
         :return: the source as the server holds it.
-        :raises ConflictError: when the name is taken.
+        :raises ConflictError: if the name is taken.
         """
-        wanted = _wanted(fields, SettableFields)
-        call = self._write("PUT", project, name, wanted)
-
-        def accept(outcome: CallOutcome, attempted: Attempted) -> Source:
-            source = _source(outcome)
-            if attempted.preceded_by(source, outcome):
-                raise ConflictError(
-                    f"the server answered this create with a source that has existed since {_since(source)}: "
-                    "it treats PUT as an upsert, so the existing source may have been changed. Look before creating, "
-                    "as CreateSourceOperator does",
-                    method=call.method,
-                    path=call.path,
-                    status=200,
-                )
-            attempted.learn(source, outcome)
-            return source
-
-        def settle(look: CallOutcome, attempted: Attempted) -> Source | None:
-            if isinstance(look.error, NotFoundError):
-                attempted.last_seen = "the source was not there when it was last looked for"
-                attempted.absent = True
-                return None
-            source, differences, unknown = self._seen(look, wanted, attempted)
-            if differences or attempted.preceded_by(source, look):
-                problem = describe_differences(differences) or f"it has existed since {_since(source)}"
-                raise ConflictError(
-                    f"another source of this name (id {source.id}) is there: {problem}",
-                    differences=differences,
-                    method=call.method,
-                    path=call.path,
-                )
-            if unknown:
-                attempted.last_seen = f"the source is there, but the server does not show its {', '.join(unknown)}"
-                raise OutcomeUnknownError(attempted.last_seen)
-            if attempted.perhaps_preceded_by(source, look):
-                attempted.last_seen = (
-                    f"a source with every value asked for is there (id {source.id}); it has existed since "
-                    f"{_since(source)}, which is before this call if the clocks of gateway and application agree"
-                )
-                raise OutcomeUnknownError(attempted.last_seen)
-            return source
-
-        return SettledWrite(self.session, call, lambda: self._by_name(project, name), accept, settle).carry_out()
+        return CreateSource(self.session, project, name, _wanted(fields, SettableFields)).carry_out()
 
     def update(
-        self,
-        project: str,
-        name: str,
-        *,
-        detach_bucket: bool = False,
-        **fields: Unpack[UpdatableFields],
+        self, project: str, name: str, *, detach_bucket: bool = False, **fields: Unpack[UpdatableFields]
     ) -> Source:
-        """Change a source; what is not given stays as it is. Needs "Sources admin".
+        """Change a source; fields that are not given stay as they are. Needs "Sources admin".
 
-        When the response gets lost: a source that has the values asked for is the result; otherwise the update is sent
-        again. Language and kind are not parameters: the vendor's contract accepts both here, but the effect is unknown.
+        If the response gets lost, the source is read: if it has the wanted values, it is the result; otherwise the
+        update is sent again. ``language`` and ``kind`` are not parameters: the vendor's contract accepts them in an
+        update, but the effect is unknown.
 
         :param project: the project.
         :param name: the source's name.
@@ -219,159 +130,35 @@ class SourcesApi:
         :param description: a longer text.
         :param should_translate: translate messages into English where required.
         :param sensitive_properties: the whole new list.
-        :param bucket_id: id of a bucket whose data is loaded into the source.
-        :param email_transform_tag: how e-mails of the bucket are made into messages.
-        :param detach_bucket: take the bucket away from the source; the only way to do so.
+        :param bucket_id: ID of a bucket whose data is loaded into the source.
+        :param email_transform_tag: selects how the bucket's e-mails become messages.
+        :param detach_bucket: remove the bucket from the source; the only way to do so. ``False`` by default.
         :return: the source as the server holds it.
-        :raises NotFoundError: when it is not there, or not visible.
+        :raises NotFoundError: if the source does not exist or is not visible.
         """
         wanted = _wanted(fields, UpdatableFields)
         if detach_bucket and "bucket_id" in wanted:
             raise ConfigurationError("detach_bucket: it contradicts `bucket_id`; give one of them")
         if detach_bucket:
             wanted["bucket_id"] = None
-        call = self._write("POST", project, name, wanted)
-
-        def accept(outcome: CallOutcome, attempted: Attempted) -> Source:
-            return _source(outcome)
-
-        def settle(look: CallOutcome, attempted: Attempted) -> Source | None:
-            if isinstance(look.error, NotFoundError):
-                raise look.error
-            source, differences, unknown = self._seen(look, wanted, attempted)
-            if differences or unknown:
-                missing = describe_differences(differences) or f"the server does not show its {', '.join(unknown)}"
-                attempted.last_seen = f"the source was there when last read; {missing}"
-                return None
-            return source
-
-        return SettledWrite(self.session, call, lambda: self._by_name(project, name), accept, settle).carry_out()
+        return UpdateSource(self.session, project, name, wanted).carry_out()
 
     def delete(self, source_id: str, *, project: str | None = None) -> bool:
         """Delete a source and all its messages, for good. Needs "Sources admin".
 
-        When the response gets lost: a source that is gone, and not listed either a moment later, is deleted; one that
-        is still there is deleted again.
+        If the response gets lost, the source is read: if it is gone, and not listed either a moment later, it is
+        deleted; if it is still there, the delete is sent again.
 
         :param source_id: 16 hexadecimal digits, without ``id:``.
-        :param project: its project, if it is known. Where a list is needed to know whether the source is gone, it is
-            this project's, and otherwise that of all sources.
-        :return: whether the server said so itself; ``False`` when the response got lost and the source was then seen to
-            be gone.
-        :raises NotFoundError: when the server did not know the source the first time it was asked, and shows it nowhere
-            else.
-        :raises PermissionDeniedError: also for 404, when the source is still there.
+        :param project: the source's project, if known. If a list is needed to learn whether the source is gone, it is
+            this project's; otherwise all sources are listed.
+        :return: ``True`` if the server confirmed the delete; ``False`` if the response got lost and the source was gone
+            afterwards.
+        :raises NotFoundError: if the server answered the first request with 404, and does not show the source
+            elsewhere.
+        :raises PermissionDeniedError: also for 404, if the source is still there.
         """
-        check_source_id(source_id)
-        call = self.session.prepare(
-            "DELETE",
-            "sources",
-            f"id:{source_id}",
-            route=_BY_ID,
-            permission=_WRITE,
-            check=expect_source(source_id=source_id),
-        )
-
-        def accept(outcome: CallOutcome, attempted: Attempted) -> bool:
-            return True
-
-        def settle(look: CallOutcome, attempted: Attempted) -> bool | None:
-            if look.verdict is not Verdict.OK and not isinstance(look.error, NotFoundError):
-                raise OutcomeUnknownError(attempted.last_seen)
-            if isinstance(look.error, NotFoundError):
-                attempted.budget.linger(LAG)
-                if not self._is_listed(source_id, project, attempted):
-                    return False
-            attempted.last_seen = "the source was still there when it was last read"
-            return None
-
-        def refused(error: CommsMiningError, attempted: Attempted) -> CommsMiningError:
-            if isinstance(error, NotFoundError) and self._is_there(source_id, project, attempted, call, error):
-                return PermissionDeniedError(
-                    f"{status_text(404)}, but source id:{source_id} is still there: the server hides behind "
-                    "404 that the token may not delete it. "
-                    f"The permission '{_WRITE}' on its project is probably missing.",
-                    method=call.method,
-                    path=call.path,
-                    status=error.status,
-                    api_message=error.api_message,
-                    attempts=error.attempts,
-                    platform_ms=error.platform_ms,
-                )
-            return error
-
-        return SettledWrite(self.session, call, lambda: self._by_id(source_id), accept, settle, refused).carry_out()
-
-    def _is_there(
-        self, source_id: str, project: str | None, attempted: Attempted, call: Call, cause: CommsMiningError
-    ) -> bool:
-        """Look for a source that a delete did not find: by id, then in the list."""
-        attempted.budget.linger(LAG)
-        look = self.session.run(self._by_id(source_id), attempted.budget)
-        if look.verdict is Verdict.OK:
-            return True
-        try:
-            if not isinstance(look.error, NotFoundError):
-                raise OutcomeUnknownError(attempted.last_seen)
-            return self._is_listed(source_id, project, attempted)
-        except OutcomeUnknownError:
-            last_seen = "the server knew no such source, but whether it is gone could not be read"
-            raise self.session.unknown(call, last_seen, cause, attempted.writes) from cause
-
-    def _is_listed(self, source_id: str, project: str | None, attempted: Attempted) -> bool:
-        try:
-            listed = self._list(project, attempted.budget)
-        except NotFoundError:
-            return False  # the project is gone, too
-        except CommsMiningError:
-            raise OutcomeUnknownError(attempted.last_seen) from None
-        return any(source.id.lower() == source_id.lower() for source in listed)
-
-    def _read(self, *segments: str, route: str, check: Check) -> Call:
-        return self.session.prepare("GET", *segments, route=route, permission=_READ, check=check)
-
-    def _by_name(self, project: str, name: str) -> Call:
-        check = expect_source(check_project(project), check_source_name(name))
-        return self._read("sources", project, name, route=_BY_NAME, check=check)
-
-    def _by_id(self, source_id: str) -> Call:
-        check = expect_source(source_id=check_source_id(source_id))
-        return self._read("sources", f"id:{source_id}", route=_BY_ID, check=check)
-
-    def _write(self, method: str, project: str, name: str, wanted: Mapping[str, object]) -> Call:
-        return self.session.prepare(
-            method,
-            "sources",
-            check_project(project),
-            check_source_name(name),
-            json={"source": {SETTABLE[field]: value for field, value in wanted.items()}},
-            route=_BY_NAME,
-            permission=_WRITE,
-            check=expect_source(project, name),
-        )
-
-    def _seen(
-        self, look: CallOutcome, wanted: Mapping[str, object], attempted: Attempted
-    ) -> tuple[Source, dict[str, tuple[object, object]], builtins.list[str]]:
-        """Compare what was read back with what was asked for, reading by id what a read by name does not show."""
-        if look.verdict is not Verdict.OK:
-            raise OutcomeUnknownError(attempted.last_seen)
-        try:
-            source = Source.parse(look.payload.get("source"), confirmed=True)
-        except ProtocolError:
-            raise OutcomeUnknownError(attempted.last_seen) from None
-        differences, unknown = source.compare(wanted)
-        if unknown and not differences:
-            check = expect_source(source.owner, source.name, source.id)
-            by_id = self._read("sources", f"id:{source.id}", route=_BY_ID, check=check)
-            fuller = self.session.run(by_id, attempted.budget)
-            if fuller.verdict is Verdict.OK:
-                try:
-                    source = Source.parse(fuller.payload.get("source"), confirmed=True)
-                except ProtocolError:
-                    raise OutcomeUnknownError(attempted.last_seen) from None
-                differences, unknown = source.compare(wanted)
-        return source, differences, unknown
+        return DeleteSource(self.session, check_source_id(source_id), project).carry_out()
 
 
 def _wanted(fields: Mapping[str, Any], allowed: type[UpdatableFields]) -> dict[str, Any]:
@@ -391,12 +178,3 @@ def _wanted(fields: Mapping[str, Any], allowed: type[UpdatableFields]) -> dict[s
             raise ConfigurationError(f"sensitive_properties: {properties!r} is not a list of texts; give a list")
         wanted["sensitive_properties"] = [check_property(each) for each in properties]
     return wanted
-
-
-def _since(source: Source) -> str:
-    # Not the server's own text, in which a log could be forged.
-    return source.created_at.isoformat() if source.created_at else "an unknown time"
-
-
-def _source(outcome: CallOutcome) -> Source:
-    return Source.parse(outcome.unwrap().get("source"))

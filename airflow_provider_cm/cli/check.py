@@ -1,4 +1,4 @@
-"""What ``airflow comms-mining check`` finds out: step by step, what works and what seems missing."""
+"""The steps of ``airflow comms-mining check``: which parts of a connection work, and which permission is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.hooks.connection_settings import ConnectionLike, Settings
 
 Step = tuple[str, str, str]
-"""A mark, the step's name, and what is to be said of it."""
+"""A mark, the step's name, and a message."""
 OK, FAIL, UNKNOWN = "ok", "FAIL", "?"
 STEPS = ("connection", "settings", "identity", "endpoint", "token", "sources", "writing", "guards")
 
@@ -35,63 +35,65 @@ def examine(
     find: Callable[[str], ConnectionLike],
     make_hook: Callable[[ConnectionLike], CommsMiningHook],
 ) -> Iterator[Step]:
-    """Go through all that a connection needs, and say of each step whether it works.
+    """Try the parts of a connection one after the other.
 
     :param conn_id: the connection.
     :param find: looks a connection up.
-    :param make_hook: makes the hook that is asked, with one attempt.
+    :param make_hook: makes the hook, with one attempt for each call.
     """
     from airflow_provider_cm.hooks.connection_settings import parse_connection
 
-    named = f"connection '{conn_id}': "
+    prefix = f"connection '{conn_id}': "
     try:
         connection = find(conn_id)
     except ConfigurationError as error:
-        yield FAIL, "connection", str(error).removeprefix(named)
+        yield FAIL, "connection", str(error).removeprefix(prefix)
         return
     yield OK, "connection", f"'{printable(conn_id)}' was found"
     try:
         settings = parse_connection(connection)
         sources = make_hook(connection).sources
     except ConfigurationError as error:
-        yield FAIL, "settings", str(error).removeprefix(named)
+        yield FAIL, "settings", str(error).removeprefix(prefix)
         return
     who = "a developer token" if settings.app_id is None else "an external application"
     yield OK, "settings", f"{who} for {settings.endpoint}"
-    seen: Sequence[Source] = ()
+    visible: Sequence[Source] = ()
     try:
-        seen = sources.list()
+        visible = sources.list()
     except CommsMiningError as error:
         yield from _failure(error, settings)
     else:
         yield from _reached(settings)
         yield OK, "token", "it was accepted"
-        yield _visible(seen)
+        yield _visible(visible)
         yield _writing(settings)
-    yield _guards(settings, seen)
+    yield _guards(settings, visible)
 
 
 def _failure(error: CommsMiningError, settings: Settings) -> Iterator[Step]:
-    """Say from how listing failed what had worked until then."""
-    said = f"{error}" + (" Only one attempt was made, and it may pass: try again." if error.transient else "")
-    # The list is read with GET; it is the identity server that gets a POST.
+    """Tell from the error of the list which steps had worked before it."""
+    message = f"{error}" + (
+        " This was a single attempt, and the error may go away: try again." if error.transient else ""
+    )
+    # The list is a GET; only the identity server gets a POST.
     if isinstance(error, TokenError) or (isinstance(error, TransportError) and error.method == "POST"):
-        yield FAIL, "identity", said
+        yield FAIL, "identity", message
         return
     if isinstance(error, TransportError | ProtocolError | NotFoundError):
         yield _identity(settings)
-        yield FAIL, "endpoint", said
+        yield FAIL, "endpoint", message
         return
     yield from _reached(settings)
     if isinstance(error, AuthenticationError):
-        yield FAIL, "token", said
+        yield FAIL, "token", message
     elif isinstance(error, PermissionDeniedError):
         yield OK, "token", "it was accepted"
-        yield FAIL, "sources", said
+        yield FAIL, "sources", message
         yield _writing(settings)
     else:
-        yield UNKNOWN, "token", "the server did not come to look at it"
-        yield FAIL, "sources", said
+        yield UNKNOWN, "token", "the server failed before it checked the token"
+        yield FAIL, "sources", message
 
 
 def _identity(settings: Settings) -> Step:
@@ -103,39 +105,39 @@ def _identity(settings: Settings) -> Step:
 def _reached(settings: Settings) -> Iterator[Step]:
     yield _identity(settings)
     if not settings.endpoint.startswith("https://"):
-        yield OK, "endpoint", "reached over plain http, where the token can be read on its way"
+        yield OK, "endpoint", "reached over plain http, where others can read the token"
     elif settings.verify is False:
         yield OK, "endpoint", "reached over TLS, but its certificate is not checked (`verify` is false)"
     else:
         yield OK, "endpoint", "reached over TLS"
 
 
-def _visible(seen: Sequence[Source]) -> Step:
-    if not seen:
+def _visible(sources: Sequence[Source]) -> Step:
+    if not sources:
         return (
             UNKNOWN,
             "sources",
             "0 are visible: there are none yet, or the permission 'View sources' is missing on their projects",
         )
-    projects = sorted({source.project for source in seen})
-    named = ", ".join(printable(project, 60) for project in projects[:5]) + (", ..." if len(projects) > 5 else "")
-    return OK, "sources", f"{_counted(len(seen), 'source')} in {_counted(len(projects), 'project')} visible: {named}"
+    projects = sorted({source.project for source in sources})
+    names = ", ".join(printable(project, 60) for project in projects[:5]) + (", ..." if len(projects) > 5 else "")
+    return OK, "sources", f"{_counted(len(sources), 'source')} in {_counted(len(projects), 'project')} visible: {names}"
 
 
 def _writing(settings: Settings) -> Step:
     if settings.guards.read_only:
         return OK, "writing", "refused by the connection, which is `read_only`"
-    return UNKNOWN, "writing", "whether 'Sources admin' is granted on a project cannot be known without writing to it"
+    return UNKNOWN, "writing", "only a write to a project shows whether the permission 'Sources admin' is granted on it"
 
 
-def _guards(settings: Settings, seen: Sequence[Source]) -> Step:
+def _guards(settings: Settings, visible: Sequence[Source]) -> Step:
     guards = settings.guards
     allowed = guards.allowed_projects
     text = (
         f"read_only {str(guards.read_only).lower()}, allow_delete {str(guards.allow_delete).lower()}, "
         f"allowed_projects {printable(', '.join(allowed)) if allowed is not None else 'all'}"
     )
-    if allowed and seen and not any(fnmatchcase(each.project, pattern) for each in seen for pattern in allowed):
+    if allowed and visible and not any(fnmatchcase(each.project, pattern) for each in visible for pattern in allowed):
         return UNKNOWN, "guards", f"{text}; none of the visible projects is allowed"
     return OK, "guards", text
 

@@ -1,6 +1,6 @@
 """The commands that this provider adds to Airflow's command line, from Airflow 3.2 on: ``airflow comms-mining ...``.
 
-Every ``airflow`` command imports this module, whatever it is for, so it imports nothing; what the commands do is in
+Every ``airflow`` command imports this module, so it imports nothing itself; the commands are functions of
 :mod:`airflow_provider_cm.cli.actions`.
 """
 
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 _ACTIONS = "airflow_provider_cm.cli.actions"
 
 _GROUP = """\
-Look at the sources of UiPath Communications Mining, make them match a manifest that is kept in a file, and load
-messages into them.
+Look at the sources of UiPath Communications Mining, make them match a manifest in a file, and load messages into them.
 
-Start with `check`, which says step by step whether a connection works. Then `export` writes the manifest of a project
-as it is; edit it, look with `validate` for mistakes, see with `plan` what would change, and let `apply` do it. `load`
-fills a source from files. All but `apply` and `load` only read."""
+Start with `check`, which shows step by step whether a connection works. Then `export` writes the manifest of a project
+as it is; edit it, look for mistakes with `validate`, show the changes with `plan`, and carry them out with `apply`.
+`load` fills a source from files. All commands but `apply` and `load` only read."""
 _GROUP_EXAMPLE = """\
 Example:
   airflow comms-mining check --conn-id comms_mining_default
@@ -30,10 +29,10 @@ Example:
   airflow comms-mining apply --manifest sources.yaml"""
 
 _CHECK = """\
-Say step by step what works: the connection and its settings, the identity server (for an external application), the
-endpoint, the token, and what is visible with it. It only reads, and asks once: what fails is not tried again.
+Check step by step: the connection and its settings, the identity server (for an external application), the endpoint,
+the token, and which sources are visible with it. It only reads, and makes a single attempt.
 
-Each line begins with `ok`, `FAIL`, or `?` for what cannot be known. No secret is shown.
+Each line begins with `ok`, `FAIL`, or `?` if the result is not known. No secret is shown.
 
 Exit code: 0 if nothing failed, 1 otherwise."""
 _CHECK_EXAMPLE = """\
@@ -50,11 +49,11 @@ Example:
   airflow comms-mining list --conn-id comms_mining_prod --json | jq -r '.[].name'"""
 
 _PLAN = """\
-Compare a manifest with a project, and show what would make the project match. It only reads.
+Compare a manifest with a project, and show the changes that make the project match. It only reads.
 
-Exit code: 0, with and without changes, or 1 for an error. With --detailed-exitcode, 2 if the project is not as the
-manifest wants it, so that changes are pending or blocked. Options that cannot be understood end with 2, too, as they do
-everywhere in Airflow: they leave no plan on stdout, and no file for --out."""
+Exit code: 0, with and without changes, or 1 for an error. With --detailed-exitcode, 2 if the project does not match the
+manifest, so that changes are pending or blocked. Wrong options end with 2, too, as they do everywhere in Airflow: they
+leave no plan on stdout, and no file for --out."""
 _PLAN_EXAMPLE = """\
 Example:
   airflow comms-mining plan --conn-id comms_mining_prod --manifest sources.yaml --var project=acme-prod --out plan.json
@@ -63,9 +62,9 @@ Example:
 
 _VALIDATE = """\
 Look for mistakes in a manifest, all of them at once, each with file, line, source and field. It needs no connection and
-asks nobody, so it does not see whether the project looks like that.
+sends no request, so it does not compare the manifest with the project.
 
-With --prune, also whether the manifest may be pruned as asked for.
+With --prune, also check that the manifest allows it.
 
 Exit code: 0 for no mistake, 1 otherwise."""
 _VALIDATE_EXAMPLE = """\
@@ -74,14 +73,14 @@ Example:
   airflow comms-mining validate --manifest sources.yaml --var project=acme-prod --prune --max-deletes 2"""
 
 _APPLY = """\
-Carry out a plan: creates, then updates, then deletes. What is shown is what is done: a source that has moved since is
-left alone, and named. Running it again finishes what was left.
+Carry out a plan: creates, then updates, then deletes. It does exactly what the plan shows: a source that has changed
+since then is left alone, and named. Running it again finishes the rest.
 
-Either --plan, a file that `plan --out` wrote, or --manifest with the options of `plan`. The plan is shown, and has to
-be confirmed at the terminal; without a terminal, --yes is required.
+Either --plan, a file that `plan --out` wrote, or --manifest with the options of `plan`. The command shows the plan, and
+asks you to confirm it at the terminal; without a terminal, --yes is required.
 
-Exit code: 0 if all is as the plan wants it, 1 otherwise, with a line for each source in the report; 2 for options
-that cannot be understood."""
+Exit code: 0 if the project matches the plan, 1 otherwise, with a line for each source in the report; 2 for wrong
+options."""
 _APPLY_EXAMPLE = """\
 Example:
   airflow comms-mining apply --conn-id comms_mining_prod --plan plan.json
@@ -114,7 +113,7 @@ Example:
 
 
 def get_comms_mining_cli_commands() -> list[CLICommand]:
-    """Give the commands, as Airflow asks for them by the key ``cli`` of the provider's information."""
+    """Return the commands; Airflow finds this function by the key ``cli`` of the provider's metadata."""
     from airflow.cli.cli_config import GroupCommand
 
     return [
@@ -124,7 +123,7 @@ def get_comms_mining_cli_commands() -> list[CLICommand]:
             description=_GROUP,
             epilog=_GROUP_EXAMPLE,
             subcommands=(
-                _command("check", "Say step by step whether a connection works", _CHECK, _CHECK_EXAMPLE, ()),
+                _command("check", "Check step by step whether a connection works", _CHECK, _CHECK_EXAMPLE, ()),
                 _command("list", "List sources", _LIST, _LIST_EXAMPLE, _list()),
                 _command(
                     "validate",
@@ -134,7 +133,9 @@ def get_comms_mining_cli_commands() -> list[CLICommand]:
                     _planning(required=True)[:-1],
                     connection=False,
                 ),
-                _command("plan", "Show what would make a project match its manifest", _PLAN, _PLAN_EXAMPLE, _plan()),
+                _command(
+                    "plan", "Show the changes that make a project match its manifest", _PLAN, _PLAN_EXAMPLE, _plan()
+                ),
                 _command("apply", "Carry out a plan", _APPLY, _APPLY_EXAMPLE, _apply()),
                 _command("export", "Write the manifest of a project", _EXPORT, _EXPORT_EXAMPLE, _export()),
                 _command("load", "Load messages from files into a source", _LOAD, _LOAD_EXAMPLE, _load()),
@@ -146,7 +147,7 @@ def get_comms_mining_cli_commands() -> list[CLICommand]:
 def variable(text: str) -> tuple[str, str | bool]:
     """Read ``NAME=VALUE``, or ``NAME:=true`` and ``NAME:=false`` for a field that is true or false.
 
-    :param text: what was typed.
+    :param text: the option's value.
     :raises argparse.ArgumentTypeError: for anything else.
     """
     name, equals, value = text.partition("=")
@@ -155,7 +156,7 @@ def variable(text: str) -> tuple[str, str | bool]:
     if not name.endswith(":"):
         return name, value
     if value not in {"true", "false"}:
-        raise argparse.ArgumentTypeError(f"{text!r}: after := there is only true or false; use = for a text")
+        raise argparse.ArgumentTypeError(f"{text!r}: after :=, write true or false; use = for a text")
     return name.removesuffix(":"), value == "true"
 
 
@@ -201,7 +202,7 @@ def _planning(required: bool) -> tuple[Arg, ...]:
         Arg(
             ("--prune",),
             action="store_true",
-            help="Delete what the manifest owns by pattern and does not name; needs --max-deletes",
+            help="Delete sources that the manifest owns by pattern and does not name; needs --max-deletes",
         ),
         Arg(
             ("--max-deletes",),
@@ -212,7 +213,8 @@ def _planning(required: bool) -> tuple[Arg, ...]:
         Arg(
             ("--allow-risky",),
             action="store_true",
-            help="Let through what shows data or costs: dropping a sensitive property, attaching or changing a bucket",
+            help="Allow changes that show data or cost money: dropping a sensitive property, attaching or changing a "
+            "bucket",
         ),
     )
 
@@ -235,18 +237,17 @@ def _apply() -> tuple[Arg, ...]:
     return (
         Arg(("--plan",), metavar="FILE", help="The plan, as `plan --out` wrote it"),
         *_planning(required=False),
-        Arg(("--digest",), metavar="SHA", help="Refuse any plan but the one with this digest, which was approved"),
+        Arg(("--digest",), metavar="SHA", help="Refuse any plan but the approved one, which has this digest"),
         Arg(
             ("--max-workers",),
             metavar="N",
             type=positive_int(allow_zero=False),
-            default=8,
-            help="How many requests at once (default: 8)",
+            help="How many requests at once (default: `[comms_mining] max_workers` of Airflow's configuration, 8)",
         ),
         Arg(
             ("--delete-nonempty",),
             action="store_true",
-            help="Delete also what holds messages or has a bucket, or of which neither can be read",
+            help="Delete also sources that hold messages or have a bucket, and sources where the server shows neither",
         ),
         Arg(("-y", "--yes"), action="store_true", help="Do not ask"),
         Arg(("--json",), action="store_true", help="Write the report as JSON, and nothing else, to stdout"),

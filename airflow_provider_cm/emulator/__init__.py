@@ -51,3 +51,24 @@ def missing_extra(error: ImportError) -> str | None:
         hint = "pip install 'airflow-provider-cm[emulator]'"
         return f"the emulator needs the package {package!r}, which is not installed: {hint}"
     return None
+
+
+def run_command(module: str) -> int:
+    """
+    Run a command of this package, or print which extra it lacks.
+
+    :param module: the module whose ``run`` takes the arguments of the command line.
+    :return: the exit code; 2 if the extra is missing.
+    """
+    import sys
+    from importlib import import_module
+
+    try:
+        run = import_module(module).run
+    except ImportError as error:
+        if (explanation := missing_extra(error)) is None:
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
+        return 2
+    code: int = run(sys.argv[1:])
+    return code

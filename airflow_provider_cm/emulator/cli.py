@@ -33,7 +33,7 @@ try it:
 
 tenants (without --seed), each with the projects acme-dev and acme-prod and no source:
   /                     as on https://<domain>.reinfer.io
-  /acme/dev/reinfer_    as on https://cloud.uipath.com/<organisation>/<tenant>/reinfer_
+  /acme/dev/reinfer_    as on https://cloud.uipath.com/<organization>/<tenant>/reinfer_
   /acme/prod/reinfer_
 
 tokens:
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _greet(server: EmulatorServer, options: argparse.Namespace) -> None:
     if not options.quiet:
-        RequestLog().start(server.state)
+        server.state.on_request = RequestLog().start()
     text = _greeting(server, remote=options.host != LOOPBACK)
     if options.quiet and options.host == LOOPBACK:
         text = text.partition("\n")[0] + "\n"

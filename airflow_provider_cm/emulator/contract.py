@@ -112,9 +112,9 @@ class Contract:
         document = deepcopy(self._document)
         paths = {}
         for path, item in document["paths"].items():
-            shown = {key: part for key, part in item.items() if part and _id_of(key, part) in operation_ids}
-            if shown:
-                paths[path] = {**{key: item[key] for key in item if key == "parameters"}, **shown}
+            output = {key: part for key, part in item.items() if part and _id_of(key, part) in operation_ids}
+            if output:
+                paths[path] = {**{key: item[key] for key in item if key == "parameters"}, **output}
         document["paths"] = paths
         self._relax(document)
         document["servers"] = [{"url": prefix or "/"}]
@@ -160,14 +160,14 @@ class Contract:
         if not isinstance(value, dict) or "properties" not in schema:
             return value
         known: Schema = schema["properties"]
-        kept = {}
+        remaining = {}
         for name, item in value.items():
             if name not in known:
                 if self._settings.unknown_field != "ignore":
-                    kept[name] = item
+                    remaining[name] = item
             elif item is not None or self._settings.null_field != "ignore" or not self._may_be_null(name, schema):
-                kept[name] = self._prune(item, known[name])
-        return kept
+                remaining[name] = self._prune(item, known[name])
+        return remaining
 
     def _may_be_null(self, name: str, schema: Schema) -> bool:
         """Tell whether null stands for an optional field being absent, because it could mean nothing else."""
@@ -176,10 +176,10 @@ class Contract:
 
     def _relax(self, document: Schema) -> None:
         """Show that what is ignored is allowed."""
-        seen: set[int] = set()
+        visited_ids: set[int] = set()
         for operation in _operations_of(document):
             for content in operation.get("requestBody", {}).get("content", {}).values():
-                for each in _closed_objects(content["schema"], document["components"]["schemas"], seen):
+                for each in _closed_objects(content["schema"], document["components"]["schemas"], visited_ids):
                     if self._settings.unknown_field == "ignore":
                         each["additionalProperties"] = True
                     if self._settings.null_field == "ignore":

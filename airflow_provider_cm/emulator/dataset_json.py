@@ -37,7 +37,7 @@ def dataset_json(dataset: StoredDataset, settings: EmulatorSettings) -> Json:
 
 def stream_json(stream: StoredStream, dataset: StoredDataset, settings: EmulatorSettings) -> Json:
     """Write a stream."""
-    shown: Json = {
+    output: Json = {
         "id": stream.id,
         "dataset_id": dataset.id,
         "name": stream.name,
@@ -47,7 +47,7 @@ def stream_json(stream: StoredStream, dataset: StoredDataset, settings: Emulator
         "updated_at": timestamp(stream.updated_at, settings),
     }
     optional = {"comment_filter": stream.comment_filter, "model": stream.model}
-    return shown | {name: value for name, value in optional.items() if value is not None}
+    return output | {name: value for name, value in optional.items() if value is not None}
 
 
 def exported_json(each: DatasetMessage, messages: DatasetMessages) -> Json:
@@ -74,17 +74,17 @@ def annotated_json(each: DatasetMessage, messages: DatasetMessages, *, predictio
         "dismissed": annotation.dismissed if annotation else [],
     }
     if predictions:
-        found = messages.predictions.labels(each.uid, each.message)
-        group["predicted"] = messages.predictions.to_json(found)
-    shown: Json = {"comment": messages.comment_json(each), "labelling": [group]}
+        matches = messages.predictions.labels(each.uid, each.message)
+        group["predicted"] = messages.predictions.to_json(matches)
+    output: Json = {"comment": messages.comment_json(each), "labelling": [group]}
     if annotation:
         parts = each.message.fields.get("messages", ())
-        shown["entities"] = {
+        output["entities"] = {
             name: [_entity_json(entity, parts) for entity in annotation.entities.get(name, ())]
             for name in ("assigned", "dismissed")
         }
-        shown["moon_forms"] = [_moon_form_json(form, parts) for form in annotation.moon_forms]
-    return shown
+        output["moon_forms"] = [_moon_form_json(form, parts) for form in annotation.moon_forms]
+    return output
 
 
 def stream_result_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMessages) -> Json:
@@ -107,13 +107,13 @@ def stream_model_json(stream: StoredStream, messages: DatasetMessages) -> Json:
 
 def fetched_json(each: DatasetMessage, stream: StoredStream, messages: DatasetMessages) -> Json:
     """Write a message as the older fetch shows it."""
-    shown: Json = {"comment": messages.comment_json(each), "sequence_id": continuation_of(stream, each.position)}
+    output: Json = {"comment": messages.comment_json(each), "sequence_id": continuation_of(stream, each.position)}
     if stream.model is not None:
         thresholds = _stream_thresholds(stream.model)
-        found = messages.predictions.labels(each.uid, each.message)
-        passed = [label for label in found if label["probability"] >= thresholds.get(label["name"], 0)]
-        shown["labels"] = messages.predictions.to_json(passed)
-    return shown
+        matches = messages.predictions.labels(each.uid, each.message)
+        passed = [label for label in matches if label["probability"] >= thresholds.get(label["name"], 0)]
+        output["labels"] = messages.predictions.to_json(passed)
+    return output
 
 
 def predicted_json(each: DatasetMessage, request: Json, messages: DatasetMessages) -> Json:
@@ -122,10 +122,10 @@ def predicted_json(each: DatasetMessage, request: Json, messages: DatasetMessage
     if "labels" in request:
         thresholds = _thresholds_of_labels(request["labels"])
         labels = [label for label in labels if label["probability"] >= thresholds.get(label["name"], 2)]
-    shown = messages.predictions.to_json(labels)
+    output = messages.predictions.to_json(labels)
     if "threshold" in request:
-        shown = [{**label, "auto_thresholds": _thresholds_below(label["probability"])} for label in shown]
-    return {"uid": each.uid, "labels": shown}
+        output = [{**label, "auto_thresholds": _thresholds_below(label["probability"])} for label in output]
+    return {"uid": each.uid, "labels": output}
 
 
 def _stream_prediction(each: DatasetMessage, model: Json, messages: DatasetMessages) -> Json:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_cm.emulator.dataset_records import Annotation, StoredDataset
-    from airflow_provider_cm.emulator.message_store import MessageStore, StoredMessage
+    from airflow_provider_cm.emulator.message_records import StoredMessage
+    from airflow_provider_cm.emulator.message_store import MessageStore
     from airflow_provider_cm.emulator.settings import EmulatorSettings
     from airflow_provider_cm.emulator.tenant import Tenant
 
@@ -81,10 +82,10 @@ class DatasetMessages:
         """Give the messages in an order, lazily; parameters as of :meth:`MessageStore.walk`."""
 
         def of_source(source: str) -> Iterator[DatasetMessage]:
-            found = self._store.walk(
+            matches = self._store.walk(
                 self._tenant, source, by=by, least=least, most=most, after=after, descending=descending
             )
-            return (DatasetMessage(position, source, message) for position, message in found)
+            return (DatasetMessage(position, source, message) for position, message in matches)
 
         chosen = self.sources if sources is None else [each for each in self.sources if each in set(sources)]
         merged = merge(*map(of_source, chosen), key=lambda each: each.position, reverse=descending)
@@ -92,12 +93,14 @@ class DatasetMessages:
 
     def find(self, uids: Iterable[str]) -> list[DatasetMessage]:
         """Give the messages of those uids that there are, in the order of the uids."""
-        found: list[DatasetMessage] = []
+        matches: list[DatasetMessage] = []
         for uid in dict.fromkeys(uids):
             source, _, message_id = uid.partition(".")
             there = self._store.get(self._tenant, source, [message_id]) if source in self.sources else {}
-            found += [DatasetMessage((each.timestamp, 0), source, each) for each in there.values() if self._shows(each)]
-        return found
+            matches += [
+                DatasetMessage((each.timestamp, 0), source, each) for each in there.values() if self._shows(each)
+            ]
+        return matches
 
     def count(self, *, predicted: bool = False) -> int:
         """Count them all, or those that have been predicted."""
@@ -110,7 +113,7 @@ class DatasetMessages:
         """
         Make a test of whether a ``comment_filter`` and ``attribute_filters`` let a message through.
 
-        :raises ApiError: 422 for what is no time, or an attribute that the emulator does not know.
+        :raises RefusedRequestError: 422 for what is no time, or an attribute that the emulator does not know.
         """
         reviewed = rules.get("reviewed")
         rest = {name: rule for name, rule in rules.items() if name != "reviewed"}
@@ -134,15 +137,15 @@ class DatasetMessages:
 
     def annotation(self, each: DatasetMessage) -> Annotation | None:
         """Give what is annotated, if anything is."""
-        found = self.dataset.annotations.get(each.uid)
+        matches = self.dataset.annotations.get(each.uid)
         # One that was deleted and came again is another message.
-        return found if found is not None and found.created == each.message.created else None
+        return matches if matches is not None and matches.created == each.message.created else None
 
     def labels(self, each: DatasetMessage) -> list[str]:
         """Name the labels that are assigned, or else predicted."""
         annotation = self.annotation(each)
-        shown = annotation.assigned if annotation else self.predictions.labels(each.uid, each.message)
-        return [label["name"] for label in shown]
+        output = annotation.assigned if annotation else self.predictions.labels(each.uid, each.message)
+        return [label["name"] for label in output]
 
     def comment_json(self, each: DatasetMessage) -> Json:
         """Write the message itself."""
@@ -187,13 +190,13 @@ def read_token(text: str, kind: str, count: int) -> list[Any]:
 
     :param kind: what the first part must be.
     :param count: how many numbers must follow.
-    :raises ApiError: 422 for a text that the emulator has not given for this.
+    :raises RefusedRequestError: 422 for a text that the emulator has not given for this.
     """
     rest: list[Any] = []
     try:
-        found, *rest = orjson.loads(base64.urlsafe_b64decode(text))
+        matches, *rest = orjson.loads(base64.urlsafe_b64decode(text))
     except (ValueError, TypeError):
-        found = None
-    if found != kind or len(rest) != count or not all(type(each) is int and abs(each) < _MOST for each in rest):
+        matches = None
+    if matches != kind or len(rest) != count or not all(type(each) is int and abs(each) < _MOST for each in rest):
         raise RefusedRequestError(422, "The continuation is not one that this request can go on from")
     return rest

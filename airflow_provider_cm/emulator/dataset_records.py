@@ -52,12 +52,12 @@ class StoredStream:
 
     id: str
     name: str
+    comment_filter: Json | None
+    model: Json | None
     title: str
     description: str
     created_at: datetime
     updated_at: datetime
-    comment_filter: Json | None
-    model: Json | None
     position: tuple[int, int] = BEGINNING
     exceptions: dict[str, str] = field(default_factory=dict)
 

@@ -113,15 +113,15 @@ def count_messages(messages: DatasetMessages, request: Json, wanted: list[str]) 
     else:
         total, edges = _Group(), _edges(messages)
         total.messages = messages.count()
-    shown = [timestamp(moment_of(edge), messages.settings) for edge in edges]
+    output = [timestamp(moment_of(edge), messages.settings) for edge in edges]
     properties = request.get("string_user_property_counts", ())
     answer: Json = {
         "thread_mode": bool(request.get("thread_mode", False)),
         "by_labels": wanted,
         "by_label_properties": list(request["by_label_properties"]),
         "num_comments": float(total.messages),
-        "min_timestamp": shown[0] if shown else None,
-        "max_timestamp": shown[-1] if shown else None,
+        "min_timestamp": output[0] if output else None,
+        "max_timestamp": output[-1] if output else None,
         "label_counts": {name: {"positive": float(total.labels[name]), "negative": 0.0} for name in wanted},
         "string_user_property_counts": [
             groups[f"property {number}"].counts(settings, wanted) for number, settings in enumerate(properties)
@@ -165,7 +165,7 @@ def _count(
 
 def _edges(messages: DatasetMessages) -> list[int]:
     both = (islice(messages.walk("timestamp", descending=descending), 1) for descending in (False, True))
-    return [each.message.timestamp for found in both for each in found]
+    return [each.message.timestamp for matches in both for each in matches]
 
 
 def _zone(name: str) -> tzinfo:
@@ -192,8 +192,8 @@ def _values_of(name: str) -> Callable[[DatasetMessage], list[str]]:
     full_name = name if name.startswith(_STRING) else _STRING + name
 
     def values(each: DatasetMessage) -> list[str]:
-        found = each.message.fields.get("user_properties", {}).get(full_name)
-        return [] if found is None else [str(found)]
+        matches = each.message.fields.get("user_properties", {}).get(full_name)
+        return [] if matches is None else [str(matches)]
 
     return values
 

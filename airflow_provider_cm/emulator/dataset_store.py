@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_cm.emulator.dataset_fields import dataset_fields
 from airflow_provider_cm.emulator.dataset_records import StoredDataset
@@ -11,15 +11,30 @@ from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from airflow_provider_cm.emulator.records import Clock, StoredProject, StoredSource
     from airflow_provider_cm.emulator.settings import EmulatorSettings
-    from airflow_provider_cm.emulator.tenant import Tenant
 
 Json = dict[str, Any]
 
 # Names may be longer than titles.
 _LONGEST_TITLE = 128
+
+
+class SourceHolder(Protocol):
+    """What a tenant's datasets need of the tenant."""
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the time."""
+
+    @property
+    def sources(self) -> Mapping[str, StoredSource]:
+        """The sources by id."""
+
+    def project(self, name: str, settings: EmulatorSettings) -> StoredProject | None:
+        """Find a project."""
 
 
 class Datasets:
@@ -57,7 +72,7 @@ class Datasets:
         return [dataset for dataset in self.by_id.values() if dataset.owner == owner]
 
     def create(
-        self, tenant: Tenant, owner: str, name: str, body: Json, settings: EmulatorSettings
+        self, tenant: SourceHolder, owner: str, name: str, body: Json, settings: EmulatorSettings
     ) -> tuple[StoredDataset, int | None]:
         """
         Create a dataset.
@@ -85,7 +100,9 @@ class Datasets:
         self.by_id[dataset.id] = dataset
         return dataset, None if origin is None else len(dataset.annotations)
 
-    def update(self, tenant: Tenant, dataset: StoredDataset, body: Json, settings: EmulatorSettings) -> StoredDataset:
+    def update(
+        self, tenant: SourceHolder, dataset: StoredDataset, body: Json, settings: EmulatorSettings
+    ) -> StoredDataset:
         """Change the fields sent and leave the others alone; the sources are replaced whole."""
         fields = dataset_fields(body, dataset.fields, "", settings)
         if "source_ids" in body:
@@ -103,17 +120,17 @@ class Datasets:
         """Take a source that is deleted out of all datasets."""
         for dataset in self.by_id.values():
             dataset.source_ids = tuple(each for each in dataset.source_ids if each != source_id)
-            for kept in (dataset.annotations, dataset.predictions):
-                for uid in [uid for uid in kept if uid.startswith(f"{source_id}.")]:
-                    del kept[uid]
+            for remaining in (dataset.annotations, dataset.predictions):
+                for uid in [uid for uid in remaining if uid.startswith(f"{source_id}.")]:
+                    del remaining[uid]
 
     def annotated(self, uid: str, created: int) -> bool:
         """Tell whether a message has annotations in any dataset."""
-        found = (dataset.annotations.get(uid) for dataset in self.by_id.values())
-        return any(each is not None and each.created == created for each in found)
+        matches = (dataset.annotations.get(uid) for dataset in self.by_id.values())
+        return any(each is not None and each.created == created for each in matches)
 
     def _checked(
-        self, tenant: Tenant, wanted: Iterable[str], dataset: StoredDataset | None, settings: EmulatorSettings
+        self, tenant: SourceHolder, wanted: Iterable[str], dataset: StoredDataset | None, settings: EmulatorSettings
     ) -> tuple[str, ...]:
         source_ids = tuple(dict.fromkeys(wanted))
         if settings.unknown_source != "accept":

@@ -172,8 +172,8 @@ class Fault(BaseModel):
             raise ValueError(f"{usage}: {error}") from None
         number = next((index for index, word in enumerate(words) if re.match(r"[a-z_]+=", word)), len(words))
         options = dict(word.partition("=")[::2] for word in words[number:])
-        told = all("=" in word for word in words[number:]) and len(options) == len(words) - number
-        if number not in (1, 3) or not told or "kind" in options:
+        reports = all("=" in word for word in words[number:]) and len(options) == len(words) - number
+        if number not in (1, 3) or not reports or "kind" in options:
             raise ValueError(usage)
         if number == 3:
             options |= {"method": words[0], "path": words[1]}
@@ -186,9 +186,9 @@ class Fault(BaseModel):
 
     def __str__(self) -> str:
         """Write it as the command line has it."""
-        shown = self.shown()
-        words = [shown.pop("method"), shown.pop("path"), shown.pop("kind")]
-        words += [f"{name}={_text(value)}" for name, value in shown.items()]
+        output = self.shown()
+        words = [output.pop("method"), output.pop("path"), output.pop("kind")]
+        words += [f"{name}={_text(value)}" for name, value in output.items()]
         return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
 
     def matches(self, method: str, path: str, tenant: str, grant: Grant | None) -> bool:

@@ -14,7 +14,8 @@ from airflow_provider_cm.emulator.message_times import read_time
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from airflow_provider_cm.emulator.message_store import MessageStore, StoredMessage
+    from airflow_provider_cm.emulator.message_records import StoredMessage
+    from airflow_provider_cm.emulator.message_store import MessageStore
     from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
@@ -25,7 +26,7 @@ class MessageFilter:
     One filter, for the messages of one source.
 
     :param rules: as the contract has them.
-    :raises ApiError: 422 for a timestamp that is none.
+    :raises RefusedRequestError: 422 for a timestamp that is none.
     """
 
     def __init__(self, rules: Json, store: MessageStore, tenant: str, source: str, settings: EmulatorSettings) -> None:
@@ -45,9 +46,9 @@ class MessageFilter:
 
         :param created_until: microseconds since 1970; later ones are left out.
         """
-        found = self._store.scan(self._tenant, self._source, least=self.least, most=self.most)
+        results = self._store.scan(self._tenant, self._source, least=self.least, most=self.most)
         return [
-            each for each in found if (created_until is None or each.created <= created_until) and self.matches(each)
+            each for each in results if (created_until is None or each.created <= created_until) and self.matches(each)
         ]
 
     def matches(self, message: StoredMessage, labels: Collection[str] = ()) -> bool:
@@ -106,9 +107,13 @@ class Thread:
     def properties(self, message_id: str) -> Json:
         """Write the properties as the API shows them beside one of its messages."""
         facts = self.facts()
-        shown = {name: facts[name] for name in ("duration", "response_time", "num_messages", "num_participants")}
+        output = {name: facts[name] for name in ("duration", "response_time", "num_messages", "num_participants")}
         first = facts["first_sender"]
-        return {**shown, "first_sender": first[0] if first else None, "thread_position": facts["positions"][message_id]}
+        return {
+            **output,
+            "first_sender": first[0] if first else None,
+            "thread_position": facts["positions"][message_id],
+        }
 
     def facts(self) -> Json:
         """Give all that a filter may ask for."""
@@ -137,7 +142,7 @@ def time_range(
     Read a range of timestamps.
 
     :return: the earliest and the latest timestamp in it.
-    :raises ApiError: 422 for what is no time.
+    :raises RefusedRequestError: 422 for what is no time.
     """
     limits: list[int | None] = []
     for name in (least_name, most_name):
@@ -174,16 +179,16 @@ def _values(values: Collection[Any], rule: Json, prefix: str = "") -> bool:
 def _participants(messages: Collection[Json], rules: Json) -> bool:
     if not rules:
         return True
-    found: dict[str, list[str]] = {
+    results: dict[str, list[str]] = {
         "from": [each["from"] for each in messages if "from" in each],
         "recipient": [address for each in messages for address in _recipients(each)],
         **{name: [address for each in messages for address in each.get(name, ())] for name in ("to", "cc", "bcc")},
     }
-    return all(_addresses(found[name], rule) for name, rule in rules.items())
+    return all(_addresses(results[name], rule) for name, rule in rules.items())
 
 
 def _addresses(addresses: list[str], rule: Json) -> bool:
-    # What an organisation is, nobody outside the vendor knows; here it is the domain.
+    # What an organization is, nobody outside the vendor knows; here it is the domain.
     domains = [address.rpartition("@")[2].rstrip(">").lower() for address in addresses]
     return _values(addresses, rule) and all(_values(domains, rule, prefix) for prefix in ("domain_", "organisation_"))
 

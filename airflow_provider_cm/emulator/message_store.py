@@ -8,10 +8,9 @@ beyond that, and gone with the process. So a million messages take disk, not mem
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import orjson
+from airflow_provider_cm.emulator.message_records import Bill, StoredMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,48 +35,6 @@ _CACHE_KIB = 65536
 # SQLite allows 32,766 parameters; a batch may be larger.
 _IDS_AT_ONCE = 10_000
 _COLUMNS = "id, timestamp, created, modified, thread, annotated, content"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """
-    One message as it is kept.
-
-    :param timestamp: microseconds since 1970, as are ``created`` and ``modified``.
-    :param content: the request's JSON without what has a field of its own here.
-    """
-
-    id: str
-    timestamp: int
-    created: int
-    modified: int
-    thread: str | None
-    annotated: bool
-    content: bytes
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What the request said: messages, user properties, attachments, text format."""
-        fields: dict[str, Any] = orjson.loads(self.content)
-        return fields
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """
-    What a tenant would have paid for so far.
-
-    :param created: messages that were created.
-    :param text_changed: updates that changed a text.
-    """
-
-    created: int = 0
-    text_changed: int = 0
-
-    @property
-    def ai_units(self) -> int:
-        """One for each message created, and for each update that changed a text."""
-        return self.created + self.text_changed
 
 
 class MessageStore:
@@ -130,13 +87,13 @@ class MessageStore:
         """Give those messages of a source that there are, by id."""
         key = self._keys.get((tenant, source))
         wanted = list(ids) if key is not None else []
-        found: dict[str, StoredMessage] = {}
+        matches: dict[str, StoredMessage] = {}
         for start in range(0, len(wanted), _IDS_AT_ONCE):
             some = wanted[start : start + _IDS_AT_ONCE]
             marks = ",".join("?" * len(some))
             query = f"SELECT {_COLUMNS} FROM messages WHERE source=? AND id IN ({marks})"  # noqa: S608  marks only
-            found.update((row[0], _message(row)) for row in self._db.execute(query, (key, *some)))
-        return found
+            matches.update((row[0], _message(row)) for row in self._db.execute(query, (key, *some)))
+        return matches
 
     def put(self, tenant: str, source: str, messages: Iterable[StoredMessage], *, bill: Bill) -> None:
         """Keep messages, each in place of the one with its id; and add to the tenant's bill."""
@@ -292,11 +249,11 @@ class MessageStore:
 
     def threads(self, tenant: str, source: str) -> dict[str, list[str]]:
         """Give the ids of the messages of each thread of a source, the earliest first."""
-        found: dict[str, list[str]] = {}
+        matches: dict[str, list[str]] = {}
         query = "SELECT thread, id FROM messages WHERE source=? AND thread IS NOT NULL ORDER BY timestamp, id"
         for thread, message_id in self._db.execute(query, (self._keys.get((tenant, source)),)):
-            found.setdefault(thread, []).append(message_id)
-        return found
+            matches.setdefault(thread, []).append(message_id)
+        return matches
 
     def thread(self, tenant: str, source: str, thread: str) -> list[StoredMessage]:
         """Give the messages of one thread, the earliest first."""

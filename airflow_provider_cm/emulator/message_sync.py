@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from airflow_provider_cm.emulator.errors import RefusedRequestError
-from airflow_provider_cm.emulator.message_store import Bill, StoredMessage
+from airflow_provider_cm.emulator.message_records import Bill, StoredMessage
 from airflow_provider_cm.emulator.message_times import is_naive, microseconds, moment_of, read_time
 from airflow_provider_cm.emulator.serializers import timestamp
 
@@ -69,8 +69,8 @@ class Target:
 
         :param comments: as the contract has them; they are taken apart.
         :param overwrite: whether a comment may take the place of another one with its id.
-        :raises ApiError: nothing was kept: 400 or 422 for what no schema can state, 403 for the quota, 409 for a
-            comment that is there with other content.
+        :raises RefusedRequestError: nothing was kept: 400 or 422 for what no schema can state, 403 for the quota,
+            409 for a comment that is there with other content.
         """
         comments = self._without_duplicates(comments)
         there = self.store.get(self.tenant, self.source, [comment["id"] for comment in comments])
@@ -137,8 +137,8 @@ class Target:
 
     def _texts(self, message: StoredMessage) -> list[Any]:
         parts = ("body", "subject", "signature") if self.settings.billed_text == "all" else ("body",)
-        found = message.fields.get("messages", ())
-        return [each.get(part, {}).get("text") for each in found for part in parts]
+        matches = message.fields.get("messages", ())
+        return [each.get(part, {}).get("text") for each in matches for part in parts]
 
     def _without_duplicates(self, comments: list[Json]) -> list[Json]:
         choice = self.settings.duplicate_messages
@@ -175,7 +175,7 @@ def message_jsons(messages: Iterable[StoredMessage], target: Target, *, markup: 
 def _message_json(message: StoredMessage, target: Target, *, markup: bool) -> Json:
 
     fields = message.fields
-    shown: Json = {
+    output: Json = {
         "uid": f"{target.source}.{message.id}",
         "id": message.id,
         "timestamp": timestamp(moment_of(message.timestamp), target.settings),
@@ -188,15 +188,15 @@ def _message_json(message: StoredMessage, target: Target, *, markup: bool) -> Js
         "has_annotations": message.annotated,
     }
     if message.thread is not None:
-        shown["thread_id"] = message.thread
+        output["thread_id"] = message.thread
     if "text_format" in fields:
-        shown["text_format"] = fields["text_format"]
+        output["text_format"] = fields["text_format"]
     if not markup:
-        for each in shown["messages"]:
+        for each in output["messages"]:
             for part in ("body", "signature"):
                 for name in ("text_markup", "translated_from_markup"):
                     each.get(part, {}).pop(name, None)
-    return shown
+    return output
 
 
 def _attachment_json(attachment: Json, target: Target) -> Json:

@@ -28,8 +28,8 @@ def moment_of(value: int) -> datetime:
 
 def is_naive(text: str) -> bool:
     """Tell whether a time that can be read names no offset from UTC."""
-    found = _ISO.fullmatch(text)
-    return found is not None and found["utc"] is None and found["sign"] is None
+    matches = _ISO.fullmatch(text)
+    return matches is not None and matches["utc"] is None and matches["sign"] is None
 
 
 def read_time(text: str) -> int:
@@ -52,27 +52,27 @@ def read_time(text: str) -> int:
 
 def _read_any(text: str) -> datetime:
     """Read what the contract allows: months, weeks, ordinal days, hour 24, fractions of hours and minutes."""
-    found = _ISO.fullmatch(text)
-    if found is None:
+    matches = _ISO.fullmatch(text)
+    if matches is None:
         raise ValueError(text)
-    year = int(found["year"])
-    ordinal = found["ordinal"] or found["compact_ordinal"]
-    if found["week"]:
-        day = datetime.fromisocalendar(year, int(found["week"]), int(found["weekday"] or 1))
+    year = int(matches["year"])
+    ordinal = matches["ordinal"] or matches["compact_ordinal"]
+    if matches["week"]:
+        day = datetime.fromisocalendar(year, int(matches["week"]), int(matches["weekday"] or 1))
     elif ordinal:
         day = datetime(year, 1, 1) + timedelta(days=int(ordinal) - 1)  # noqa: DTZ001  the offset follows
         if day.year != year:
             raise ValueError(text)
     else:
-        day = datetime(year, int(found["month"] or 1), int(found["day"] or 1))  # noqa: DTZ001  the offset follows
-    hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
+        day = datetime(year, int(matches["month"] or 1), int(matches["day"] or 1))  # noqa: DTZ001  the offset follows
+    hour, minute, second = (int(matches[name] or 0) for name in ("hour", "minute", "second"))
     if hour > 24 or minute > 59 or second > 59:
         raise ValueError(text)
     moment = day + timedelta(hours=hour, minutes=minute, seconds=second)
-    if found["fraction"]:
-        unit = "seconds" if found["second"] else "minutes" if found["minute"] else "hours"
-        moment += timedelta(**{unit: float("0." + found["fraction"][1:])})
-    if found["sign"]:
-        offset = timedelta(hours=int(found["zone_hours"]), minutes=int(found["zone_minutes"] or 0))
-        return moment.replace(tzinfo=timezone(-offset if found["sign"] == "-" else offset))
+    if matches["fraction"]:
+        unit = "seconds" if matches["second"] else "minutes" if matches["minute"] else "hours"
+        moment += timedelta(**{unit: float("0." + matches["fraction"][1:])})
+    if matches["sign"]:
+        offset = timedelta(hours=int(matches["zone_hours"]), minutes=int(matches["zone_minutes"] or 0))
+        return moment.replace(tzinfo=timezone(-offset if matches["sign"] == "-" else offset))
     return moment.replace(tzinfo=UTC)

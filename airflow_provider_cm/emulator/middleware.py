@@ -216,8 +216,8 @@ def _tenant_path(path: str) -> bool:
     return not path.startswith(ADMIN_PATH) and not _TOKEN_PATH.fullmatch(path)
 
 
-def _knows(state: State, organisation: str | None) -> bool:
-    return organisation is None or any(tenant.organisation == organisation for tenant in list(state.tenants.values()))
+def _knows(state: State, organization: str | None) -> bool:
+    return organization is None or any(tenant.organization == organization for tenant in list(state.tenants.values()))
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -14,7 +14,7 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
     Give the bytes of the field ``file``.
 
     :param content_type: the request's header.
-    :raises ApiError: 400 if there is none.
+    :raises RefusedRequestError: 400 if there is none.
     """
     boundary = _parameter("Content-Type", content_type, "boundary")
     if not content_type.lower().startswith("multipart/form-data") or boundary is None:
@@ -22,10 +22,10 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
     mark = b"--" + boundary.encode()
     # A part ends with the line break that belongs to the next mark.
     for part in (b"\r\n" + body).split(b"\r\n" + mark)[1:]:
-        head, found, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        head, matches, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
         for line in head.decode("latin-1").split("\r\n"):
             name, _, value = line.partition(":")
-            if found and name.lower() == "content-disposition" and _parameter(name, value.strip(), "name") == "file":
+            if matches and name.lower() == "content-disposition" and _parameter(name, value.strip(), "name") == "file":
                 return content
     raise RefusedRequestError(400, _EXPECTED)
 
@@ -33,5 +33,5 @@ def uploaded_file(content_type: str, body: bytes) -> bytes:
 def _parameter(header: str, value: str, name: str) -> str | None:
     message = Message()
     message[header] = value
-    found = message.get_param(name, header=header)
-    return found if isinstance(found, str) else None
+    matches = message.get_param(name, header=header)
+    return matches if isinstance(matches, str) else None

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_cm.emulator.dataset_records import StoredDataset
-    from airflow_provider_cm.emulator.message_store import StoredMessage
+    from airflow_provider_cm.emulator.message_records import StoredMessage
     from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 Json = dict[str, Any]
@@ -39,15 +39,15 @@ class Predictions:
         if self._until is not None and message.created > self._until:
             return []
         text = "\n".join(_texts(message))
-        found = []
+        matches = []
         for name in self.names:
             probability, sentiment = _two_numbers(f"{self._dataset.model_version}\n{name}\n{text}")
             if probability >= _LEAST_PROBABLE:
                 label: Json = {"name": name, "probability": probability}
                 if self._dataset.fields["has_sentiment"]:
                     label["sentiment"] = round(2 * sentiment - 1, 6)
-                found.append(label)
-        return sorted(found, key=lambda each: (-each["probability"], each["name"]))
+                matches.append(label)
+        return sorted(matches, key=lambda each: (-each["probability"], each["name"]))
 
     def to_json(self, labels: Iterable[Json]) -> list[Json]:
         """Write labels as exports and fetches show them."""
@@ -58,8 +58,8 @@ class Predictions:
 
 def sentiment_of(labels: list[Json]) -> Json:
     """Write the sentiment of a message, of the labels that have one; nothing if none has."""
-    found = [each["sentiment"] for each in labels if "sentiment" in each]
-    return {"sentiment": {"total": round(sum(found) / len(found), 6)}} if found else {}
+    matches = [each["sentiment"] for each in labels if "sentiment" in each]
+    return {"sentiment": {"total": round(sum(matches) / len(matches), 6)}} if matches else {}
 
 
 def _texts(message: StoredMessage) -> Iterable[str]:

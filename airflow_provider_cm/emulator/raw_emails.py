@@ -22,7 +22,7 @@ def comment_of(document: Json) -> Json:
     """
     Make the comment that a document stands for.
 
-    :raises ApiError: 422 if it has neither an id nor a Message-ID to make one of.
+    :raises RefusedRequestError: 422 if it has neither an id nor a Message-ID to make one of.
     """
     raw = document["raw_email"]
     headers = _headers(raw["headers"])
@@ -51,10 +51,10 @@ def _headers(headers: Json) -> dict[str, list[str]]:
             for name, value in headers["parsed"].items()
             for each in (value if isinstance(value, list) else [value])
         ]
-    found: dict[str, list[str]] = {}
+    matches: dict[str, list[str]] = {}
     for name, value in pairs:
-        found.setdefault(name.lower(), []).append(value)
-    return found
+        matches.setdefault(name.lower(), []).append(value)
+    return matches
 
 
 def _message(body: Json, headers: dict[str, list[str]]) -> Json:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from airflow_provider_cm.emulator.faults import Fault
-    from airflow_provider_cm.emulator.state import State
 
 _STDERR = 2
 _MOST_BODY_BYTES = 256 * 1024 * 1024
@@ -114,10 +113,10 @@ class RequestLog:
     def __init__(self) -> None:
         self._lines: queue.Queue[str] = queue.Queue(maxsize=1000)
 
-    def start(self, state: State) -> None:
-        """Follow the requests to an emulator from now on."""
-        state.on_request = self._note
+    def start(self) -> Callable[[RecordedRequest, float], None]:
+        """Start to write, and give the function to call with each request and its milliseconds."""
         threading.Thread(target=self._write, name="request-log", daemon=True).start()
+        return self._note
 
     def _note(self, request: RecordedRequest, elapsed: float) -> None:
         who = request.token or "no known token"

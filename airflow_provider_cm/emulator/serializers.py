@@ -24,7 +24,7 @@ def source_json(source: StoredSource, settings: EmulatorSettings, *, language: b
         ``shapes="docs"``.
     """
     updated_at = timestamp(source.updated_at, settings)
-    shown: Json = {
+    output: Json = {
         "created_at": timestamp(source.created_at, settings),
         "description": source.description,
         "id": source.id,
@@ -37,16 +37,16 @@ def source_json(source: StoredSource, settings: EmulatorSettings, *, language: b
         "updated_at": updated_at,
     }
     if language or settings.shapes == "full":
-        shown["language"] = source.language
+        output["language"] = source.language
     if settings.shapes == "full":
-        shown["_kind"] = source.kind
+        output["_kind"] = source.kind
         optional = {
             "bucket_id": source.bucket_id,
             "email_transform_tag": source.email_transform_tag,
             "email_transform_version": source.email_transform_version,
         }
-        shown |= {name: value for name, value in optional.items() if value is not None}
-    return shown
+        output |= {name: value for name, value in optional.items() if value is not None}
+    return output
 
 
 def project_json(project: StoredProject, settings: EmulatorSettings) -> Json:

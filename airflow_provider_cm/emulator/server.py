@@ -42,7 +42,7 @@ class EmulatorServer:
             requests.get(f"{server.url}/api/v1/sources", headers={"Authorization": "Bearer emulator-admin"})
 
     :param port: port to listen on; 0 takes a free one.
-    :param settings: behaviour to start with, and to return to on :meth:`reset`.
+    :param settings: behavior to start with, and to return to on :meth:`reset`.
     :param host: address to listen on. Any but ``127.0.0.1`` makes up random tokens.
     :param fill: puts in the tenants to start with, such as a seed file's; the default ones if not given.
     :param state_file: keeps tenants, projects and sources across restarts.
@@ -194,7 +194,7 @@ class EmulatorServer:
         Get hold of one tenant.
 
         :param path: ``/`` or such as ``/acme/dev/reinfer_``.
-        :raises ApiError: there is no such tenant.
+        :raises RefusedRequestError: there is no such tenant.
         """
         path = "/" + path.strip("/")
         self.state.tenant(path)

@@ -18,19 +18,19 @@ def source_fields(fields: dict[str, Any], settings: EmulatorSettings, *, update:
     """
     Give the fields of a valid body that count.
 
-    :raises ApiError: 422 for a transform tag that the server does not know, or a version that is too great.
+    :raises RefusedRequestError: 422 for a transform tag that the server does not know, or a version that is too great.
     """
-    kept = dict(fields)
+    remaining = dict(fields)
     if update:
         for name, choice in (("language", settings.language_on_update), ("_kind", settings.kind_on_update)):
             if choice == "ignore":
-                kept.pop(name, None)
-    tag = kept.get("email_transform_tag")
+                remaining.pop(name, None)
+    tag = remaining.get("email_transform_tag")
     if tag is not None and tag not in settings.transform_tags:
         raise RefusedRequestError(422, f"The value '{tag}' is not a valid transform tag.")
-    version = kept.get("email_transform_version")
+    version = remaining.get("email_transform_version")
     if version is not None:
         if version > _GREATEST_VERSION:
             raise RefusedRequestError(422, f"email_transform_version should be at most {_GREATEST_VERSION}")
-        kept["email_transform_version"] = int(version)
-    return cast("SourceFields", kept)
+        remaining["email_transform_version"] = int(version)
+    return cast("SourceFields", remaining)

@@ -78,8 +78,10 @@ class StateFile:
             raise ValueError(f"{self.path} is not a state file of the emulator: {explain(error)}") from None
         with state.lock:
             state.tenants.clear()
-            for kept in document.tenants:
-                state.add_tenant(kept.path).load(kept.projects, kept.buckets, kept.sources, kept.users, kept.datasets)
+            for saved in document.tenants:
+                state.add_tenant(saved.path).load(
+                    saved.projects, saved.buckets, saved.sources, saved.users, saved.datasets
+                )
 
     def _save(self, state: State) -> None:
         with state.lock:

@@ -54,7 +54,7 @@ def create_stream(dataset: StoredDataset, body: Json, now: datetime, settings: E
     """
     Create a stream.
 
-    :raises ApiError: 422 without a name; what happens if it is taken is the setting ``duplicate_put``.
+    :raises RefusedRequestError: 422 without a name; what happens if it is taken is the setting ``duplicate_put``.
     """
     name = body.get("name")
     if name is None:
@@ -109,17 +109,17 @@ def page_of(stream: StoredStream, messages: DatasetMessages, most: int, most_fil
     :param most_filtered: how many messages to leave out at most.
     """
     passes = messages.filter(stream.comment_filter or {})
-    found: list[DatasetMessage] = []
+    matches: list[DatasetMessage] = []
     filtered, end = 0, stream.position
     for each in messages.walk("created", after=stream.position):
-        if len(found) == most or filtered == most_filtered:
-            return StreamPage(found, filtered, True, end)
+        if len(matches) == most or filtered == most_filtered:
+            return StreamPage(matches, filtered, True, end)
         if passes(each):
-            found.append(each)
+            matches.append(each)
         else:
             filtered += 1
         end = each.position
-    return StreamPage(found, filtered, False, end)
+    return StreamPage(matches, filtered, False, end)
 
 
 def continuation_of(stream: StoredStream, position: Position) -> str:
@@ -131,7 +131,7 @@ def advance(stream: StoredStream, continuation: str, settings: EmulatorSettings)
     """
     Have a stream go on behind a position; what an old one does is the setting ``old_continuation``.
 
-    :raises ApiError: 422 for what is no continuation of this stream.
+    :raises RefusedRequestError: 422 for what is no continuation of this stream.
     """
     first, second = read_token(continuation, stream.id, 2)
     position = (first, second)
@@ -146,7 +146,7 @@ def reset(stream: StoredStream, text: str) -> None:
     """
     Have a stream begin with the messages created at a time or later.
 
-    :raises ApiError: 422 for what is no time.
+    :raises RefusedRequestError: 422 for what is no time.
     """
     try:
         moment = read_time(text)

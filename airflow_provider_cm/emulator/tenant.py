@@ -61,16 +61,16 @@ class Tenant:
         return self.path.rstrip("/")
 
     @property
-    def organisation(self) -> str | None:
-        """The organisation in its path, if it has one."""
+    def organization(self) -> str | None:
+        """The organization in its path, if it has one."""
         return self.prefix.split("/")[1] if self.prefix else None
 
     # Projects
 
     def project(self, name: str, settings: EmulatorSettings) -> StoredProject | None:
         """Find a project by name."""
-        if found := self.projects.get(name):
-            return found
+        if matches := self.projects.get(name):
+            return matches
         return _fold(self.projects.values(), settings, lambda project: project.name, name)
 
     def add_project(self, name: str, fields: ProjectFields, settings: EmulatorSettings) -> StoredProject:
@@ -140,8 +140,8 @@ class Tenant:
         if self.bucket(owner, name, settings):
             raise RefusedRequestError(409, f"Bucket '{owner}/{name}' already exists")
         now = self.clock()
-        shown = _title(name, settings) if title is None else title
-        bucket = StoredBucket(bucket_id or new_id(), project.name, name, shown, now, now)
+        output = _title(name, settings) if title is None else title
+        bucket = StoredBucket(bucket_id or new_id(), project.name, name, output, now, now)
         self.buckets[bucket.id] = bucket
         return bucket
 

@@ -20,7 +20,7 @@ from airflow_provider_cm.emulator.stream_store import find_stream
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_cm.emulator.message_store import Bill
+    from airflow_provider_cm.emulator.message_records import Bill
     from airflow_provider_cm.emulator.records import SourceFields, StoredSource
     from airflow_provider_cm.emulator.state import State
 
@@ -50,8 +50,8 @@ class TenantHandle:
     @property
     def identity_url(self) -> str:
         """The token endpoint that belongs to the tenant."""
-        organisation = self._state.tenant(self.path).organisation
-        return f"{self._url}{f'/{organisation}' if organisation else ''}/identity_/connect/token"
+        organization = self._state.tenant(self.path).organization
+        return f"{self._url}{f'/{organization}' if organization else ''}/identity_/connect/token"
 
     def add_project(self, name: str, **fields: object) -> dict[str, Any]:
         """Add a project, with ``title`` and ``description`` if wanted."""
@@ -110,7 +110,7 @@ class TenantHandle:
         """
         Say how many messages a source holds, as its statistics tell it, without loading any.
 
-        :raises ApiError: 409 if messages were loaded into the source: then those are counted.
+        :raises RefusedRequestError: 409 if messages were loaded into the source: then those are counted.
         """
         with self._state.lock:
             self._state.set_message_count(self.path, self._find(project, name), count)
@@ -168,8 +168,8 @@ class TenantHandle:
         """Give one source with all its keys, or ``None``."""
         state = self._state
         with state.lock:
-            found = state.tenant(self.path).source(project, name, state.settings)
-            return self._show(found) if found else None
+            matches = state.tenant(self.path).source(project, name, state.settings)
+            return self._show(matches) if matches else None
 
     # Datasets
 
@@ -201,8 +201,8 @@ class TenantHandle:
         state = self._state
         with state.lock:
             dataset = state.tenant(self.path).datasets.existing(project, name, state.settings)
-            found = [{"name": label, "probability": float(each)} for label, each in labels.items()]
-            dataset.predictions[uid] = sorted(found, key=lambda each: (-each["probability"], each["name"]))
+            matches = [{"name": label, "probability": float(each)} for label, each in labels.items()]
+            dataset.predictions[uid] = sorted(matches, key=lambda each: (-each["probability"], each["name"]))
             state.changed()
 
     def retrain(self, project: str, name: str) -> int:
@@ -219,8 +219,8 @@ class TenantHandle:
         """Give the types of the exceptions that were stored for a stream, by uid of the message."""
         state = self._state
         with state.lock:
-            found = state.tenant(self.path).datasets.existing(project, dataset, state.settings)
-            return dict(find_stream(found, stream, state.settings).exceptions)
+            matches = state.tenant(self.path).datasets.existing(project, dataset, state.settings)
+            return dict(find_stream(matches, stream, state.settings).exceptions)
 
     def connection(
         self,
@@ -238,7 +238,7 @@ class TenantHandle:
             return {**connection, "password": self._state.tokens.named(token).value}
         application = self._state.tokens.applications["emulator-app"]
         if not urlsplit(self.endpoint).path:
-            # A tenant at the root has no organisation in its URL to derive the token endpoint from.
+            # A tenant at the root has no organization in its URL to derive the token endpoint from.
             connection["extra"] = {"identity_url": self.identity_url}
         return {**connection, "login": application.client_id, "password": application.secret}
 

@@ -29,7 +29,7 @@ class Grant:
     A bearer token and what it allows.
 
     :param tenant: path of the only tenant that knows it; ``None`` if all do, as with the documented tokens.
-    :param organisation: the only organisation whose tenants know it; ``None`` if all do.
+    :param organization: the only organization whose tenants know it; ``None`` if all do.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Grant:
     user_id: str = field(default_factory=new_id)
     expires_at: datetime | None = None
     tenant: str | None = None
-    organisation: str | None = None
+    organization: str | None = None
 
     def belongs_to(self, tenant: Tenant) -> bool:
         """Tell whether a tenant knows the token."""
-        return self.tenant in (None, tenant.path) and self.organisation in (None, tenant.organisation)
+        return self.tenant in (None, tenant.path) and self.organization in (None, tenant.organization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,12 @@ class Tokens:
             self.grants[value] = replace(old, value=value)
             return self.grants[value]
 
-    def mint(self, client_id: str, scopes: Sequence[str], lifetime: int, organisation: str | None) -> Grant:
+    def mint(self, client_id: str, scopes: Sequence[str], lifetime: int, organization: str | None) -> Grant:
         """
         Make a token for an external application; without the API's scope it opens nothing.
 
         :param lifetime: seconds that it is valid.
-        :param organisation: the organisation whose token endpoint was asked, if it was an organisation's.
+        :param organization: the organization whose token endpoint was asked, if it was an organization's.
         """
         with self._lock:
             application = self.applications[client_id]
@@ -152,7 +152,7 @@ class Tokens:
                 permissions=application.permissions if API_SCOPE in scopes else ROLES["none"],
                 user_id=application.user_id,
                 expires_at=now + timedelta(seconds=lifetime),
-                organisation=organisation,
+                organization=organization,
             )
             self.grants[grant.value] = grant
             return grant

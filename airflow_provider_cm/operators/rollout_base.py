@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.arguments import NOT_GIVEN, NotGiven
 from airflow_provider_cm.api.errors import ConfigurationError
@@ -169,7 +171,8 @@ class ManifestOperator(CommsMiningOperator):
 class ApplyingOperator(CommsMiningOperator):
     """The base of operators that apply a plan.
 
-    :param max_workers: how many requests at once, 8 by default. (templated)
+    :param max_workers: how many requests at once; by default ``[comms_mining] max_workers`` of Airflow's configuration,
+        8 without it. (templated)
     :param delete_nonempty: delete also sources that hold messages or have a bucket, and sources where the server shows
         neither; ``False`` by default. (templated)
     """
@@ -181,7 +184,13 @@ class ApplyingOperator(CommsMiningOperator):
     }
     _stop: threading.Event | None = None
 
-    def __init__(self, *, max_workers: int | str = 8, delete_nonempty: bool | str = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        max_workers: int | str = conf.getint("comms_mining", "max_workers", fallback=8),
+        delete_nonempty: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.max_workers = max_workers
         self.delete_nonempty = delete_nonempty

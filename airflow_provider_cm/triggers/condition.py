@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import NotShownError
@@ -14,6 +14,7 @@ from airflow_provider_cm.triggers.readers import LISTED, Listed, ListingReader, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from typing import Unpack
 
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.api.sources import SourcesApi
@@ -48,6 +49,18 @@ class Look:
         return self.mark is not None
 
 
+class ConditionArguments(TypedDict):
+    """The arguments of a sensor or trigger that make its condition; ``None`` for one that was not given."""
+
+    project: object
+    source_name: object
+    source_id: object
+    until: object
+    updated_after: object
+    min_messages: object
+    match: object
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What is waited for; arguments as for :class:`airflow_provider_cm.sensors.sources.SourceSensor`.
@@ -66,38 +79,28 @@ class Condition:
     match: Mapping[str, object]
 
     @classmethod
-    def parse(
-        cls,
-        *,
-        project: object,
-        source_name: object,
-        source_id: object,
-        until: object,
-        updated_after: object,
-        min_messages: object,
-        match: object,
-        watching: bool = False,
-    ) -> Condition:
-        """Judge the arguments of a sensor or trigger, after templates were rendered.
+    def parse(cls, *, watching: bool = False, **given: Unpack[ConditionArguments]) -> Condition:
+        """Parse the arguments of a sensor or trigger, after templates were rendered.
 
-        :param watching: an asset watcher's, for which ``updated`` needs no moment to compare with.
+        :param watching: whether they are an asset watcher's, for which ``updated`` needs no moment to compare with.
+        :param given: the arguments.
         :raises ConfigurationError: naming the argument, the problem and the remedy.
         """
-        until = arguments.choice(until, "until", wait_arguments.UNTIL)
-        count = wait_arguments.count(min_messages, "min_messages")
+        until = arguments.choice(given["until"], "until", wait_arguments.UNTIL)
+        count = wait_arguments.count(given["min_messages"], "min_messages")
+        after, match = given["updated_after"], given["match"]
         wait_arguments.check_together(
             until,
-            updated_after=updated_after is not None,
+            updated_after=after is not None,
             match=match is not None,
             min_messages=count != 1,
             watching=watching,
         )
+        address = (given["project"], given["source_name"], given["source_id"])
         return cls(
-            arguments.source_address(
-                *(arguments.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
-            ),
+            arguments.source_address(*(arguments.NOT_GIVEN if each is None else each for each in address)),
             until,
-            None if updated_after is None else wait_arguments.updated_after(updated_after, "updated_after"),
+            None if after is None else wait_arguments.moment(after, "updated_after"),
             count,
             {} if match is None else wait_arguments.match(match, "match"),
         )

@@ -8,31 +8,34 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_cm.api.arguments import seconds
+from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import CommsMiningError
 from airflow_provider_cm.exceptions import CommsMiningRetryable, airflow_error
+from airflow_provider_cm.triggers.condition import Condition, ConditionArguments
 from airflow_provider_cm.triggers.error_events import error_to_json, storable
-from airflow_provider_cm.triggers.failure_budget import still_failing, timed_out
+from airflow_provider_cm.triggers.failure_budget import FailureBudget, still_failing, timed_out
 from airflow_provider_cm.triggers.poll_loop import PollFailure, Snapshot, moved
 from airflow_provider_cm.triggers.second_look import SecondLook
+from airflow_provider_cm.triggers.wait_arguments import moment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
-    from airflow_provider_cm.triggers.condition import Condition, Look
-    from airflow_provider_cm.triggers.failure_budget import FailureBudget
+    from airflow_provider_cm.triggers.condition import Look
 
 
 class Terms(NamedTuple):
-    """A trigger's arguments, judged.
+    """The arguments of a :class:`~airflow_provider_cm.triggers.sources.SourceTrigger`, parsed.
 
     :param conn_id: the connection.
-    :param condition: what is waited for.
+    :param condition: the condition that ends the wait.
     :param interval: seconds between two polls.
-    :param endpoint: where the connection has to lead; ``None`` for where it leads at the first poll.
+    :param endpoint: the only endpoint to poll; ``None`` for the connection's endpoint at the first poll.
     :param deadline: when the sensor's ``timeout`` is over.
     :param execution_deadline: when the task's ``execution_timeout`` is over.
-    :param looked_at: when the sensor had looked itself.
-    :param patience: which failures of polls are tolerated, and for how long.
+    :param looked_at: when the sensor itself looked.
+    :param budget: how many polls may fail, and for how long.
     :param end_from_trigger: whether the trigger's event ends the task.
     """
 
@@ -43,14 +46,36 @@ class Terms(NamedTuple):
     deadline: datetime | None
     execution_deadline: datetime | None
     looked_at: datetime | None
-    patience: FailureBudget
+    budget: FailureBudget
     end_from_trigger: bool
+
+    @classmethod
+    def parse(cls, arguments: Mapping[str, Any], *, watching: bool) -> Terms:
+        """Parse a trigger's arguments.
+
+        :param arguments: by name, as the trigger serializes them.
+        :param watching: whether the trigger is an asset watcher's.
+        :raises ConfigurationError: naming the argument, the problem and the remedy.
+        """
+        endpoint = arguments["endpoint"]
+        moments = {name: arguments[name] for name in ("deadline", "execution_deadline", "looked_at")}
+        return cls(
+            conn_id=arguments["comms_mining_conn_id"],
+            condition=Condition.parse(
+                **{name: arguments[name] for name in ConditionArguments.__annotations__}, watching=watching
+            ),
+            interval=seconds(arguments["poll_interval"], "poll_interval"),
+            endpoint=None if endpoint is None else normalise_endpoint(endpoint, allow_http=True),
+            **{name: None if value is None else moment(value, name) for name, value in moments.items()},
+            budget=FailureBudget.parse(arguments["max_consecutive_failures"], arguments["max_failure_seconds"]),
+            end_from_trigger=arguments["end_from_trigger"],
+        )
 
 
 class DeferredWait:
-    """See the module.
+    """One wait for one condition.
 
-    :param terms: what is waited for, and how long.
+    :param terms: the condition, and how long to wait for it.
     :param log: the task's logger, whose class differs between versions of Airflow.
     """
 
@@ -82,19 +107,19 @@ class DeferredWait:
             )
 
     async def _first_event(self, items: AsyncIterator[Snapshot | PollFailure]) -> TriggerEvent:
-        patience = self._terms.patience
+        budget = self._terms.budget
         async for item in items:
             look = await self._look(item)
             if look is None:
                 continue
             if isinstance(look, CommsMiningError):
                 await self._take_turn()
-                if not patience.tolerates(look):
+                if not budget.tolerates(look):
                     return failed(look)
                 self._last = still_failing(look)
-                self._log.warning("Poll %d in a row failed: %s", patience.failures, look)
+                self._log.warning("Poll %d in a row failed: %s", budget.failures, look)
                 continue
-            patience.forget()
+            budget.forget()
             if look.summary != self._last:
                 await self._take_turn()
                 self._log.info("Looked at %s: %s", self._terms.condition.address, look.summary)

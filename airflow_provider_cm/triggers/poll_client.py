@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from asgiref.sync import sync_to_async
 
 from airflow_provider_cm.api.errors import CommsMiningError
+from airflow_provider_cm.triggers import poll_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -66,16 +67,20 @@ class PollClient:
         :raises CommsMiningError: when the connection could not be read, or from the work.
         """
         async with AsyncExitStack() as places:
-            if slow:
-                await places.enter_async_context(self._slow_places)
-            await places.enter_async_context(self._places)
+            with poll_metrics.queue.one_more():
+                if slow:
+                    await places.enter_async_context(self._slow_places)
+                await places.enter_async_context(self._places)
             await self._read_connection(endpoint)
             # The place is taken until the thread is free again, whether the caller still waits or not.
             working = asyncio.create_task(self._work(work, places.pop_all()))
+            # Nobody else looks at an error after the caller was cancelled, and asyncio would log it with a traceback.
+            working.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(working)
 
     def close(self) -> None:
         """Let the threads end and close the connections, once what is under way has ended."""
+        self._threads.submit(poll_metrics.send_last)
         self._threads.shutdown(wait=False)
         if self._made is not None:
             self._made.hook.get_conn().close()

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.triggers import poll_metrics
 from airflow_provider_cm.triggers.poll_client import in_thread, shared_client
 
 if TYPE_CHECKING:
@@ -71,16 +72,19 @@ class PollLoop:
         self._endpoint = endpoint
         self._interval = interval
         self._read = _Read(reader, interval)
+        self._metrics = poll_metrics.PollMetrics()
 
     async def items(self) -> AsyncGenerator[Snapshot | PollFailure, None]:
         """Poll for ever. Never raises for what went wrong with a poll: that would end every wait that shares this."""
+        # In this order: the client sends the numbers for the last time when it closes.
         async with shared_client(self._conn_id) as client:
-            await asyncio.sleep(random.uniform(0, min(self._interval, FIRST_POLL_WITHIN)))  # noqa: S311  # no secret
-            while True:
-                item = await self._poll(client)
-                if item is not None:
-                    yield item
-                await asyncio.sleep(_pause_after(item, self._interval))
+            with poll_metrics.loops.one_more():
+                await asyncio.sleep(random.uniform(0, min(self._interval, FIRST_POLL_WITHIN)))  # noqa: S311  # no secret
+                while True:
+                    item = await self._poll(client)
+                    if item is not None:
+                        yield item
+                    await asyncio.sleep(self._pause_after(item))
 
     async def _poll(self, client: PollClient) -> Snapshot | PollFailure | None:
         try:
@@ -91,7 +95,7 @@ class PollLoop:
             _log.exception("A poll failed in an unexpected way")
             failure = CommsMiningError(f"the poll failed: {type(error).__name__}", transient=True)
         item = PollFailure(failure)
-        await in_thread(_count, item, self._interval)
+        await in_thread(self._metrics.send, failure, self._pause_after(item) - self._interval)
         return item
 
     def _look(self, hook: CommsMiningHook) -> Snapshot | None:
@@ -99,8 +103,12 @@ class PollLoop:
         if self._endpoint is not None and endpoint != self._endpoint:
             raise moved(self._conn_id, self._endpoint, endpoint)
         snapshot = self._read(hook)
-        _count(snapshot, self._interval)
+        self._metrics.send(None, 0.0)
         return snapshot
+
+    def _pause_after(self, item: Snapshot | PollFailure | None) -> float:
+        asked = item.error.retry_after if isinstance(item, PollFailure) else None
+        return max(self._interval, min(asked or 0.0, LONGEST_PAUSE))
 
 
 def moved(conn_id: str, before: str, now: str) -> ConfigurationError:
@@ -138,19 +146,3 @@ class _Read:
         finally:
             self.slow = monotonic() - began > self._seconds / 2
         return None if seen is None else Snapshot(asked_at, seen, session.endpoint)
-
-
-def _pause_after(item: Snapshot | PollFailure | None, interval: float) -> float:
-    asked = item.error.retry_after if isinstance(item, PollFailure) else None
-    return max(interval, min(asked or 0.0, LONGEST_PAUSE))
-
-
-def _count(item: Snapshot | PollFailure | None, interval: float) -> None:
-    """Send metrics. That can block (a packet, a name look-up), so it is done in a thread."""
-    from airflow_provider_cm import metrics
-
-    error = item.error if isinstance(item, PollFailure) else None
-    metrics.poll(error)
-    pause = _pause_after(item, interval)
-    if error is not None and error.status == 429 and pause > interval:
-        metrics.rate_limit_wait(pause - interval)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.triggers import BaseEventTrigger
@@ -19,12 +20,12 @@ from airflow_provider_cm.triggers import wait_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
-    from datetime import datetime
 
     from airflow_provider_cm.triggers.deferred_wait import Terms
     from airflow_provider_cm.triggers.poll_loop import PollFailure, Snapshot
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SourceTrigger(BaseEventTrigger):
     """Wait until a source exists, vanishes, changes, matches, or holds messages.
 
@@ -73,79 +74,42 @@ class SourceTrigger(BaseEventTrigger):
     :raises ConfigurationError: for an address or an ``until`` that can never be right.
     """
 
-    # A deferred task may be pinned to a triggerer's queue; the base class, made for asset watchers, says no to that.
+    # A deferred task may be pinned to a triggerer's queue; the base class, made for asset watchers, refuses queues.
     supports_triggerer_queue = True
 
-    # The last snapshot of each shared poll of this process, for those who join between two polls.
+    # The last snapshot of each shared poll of this process, for triggers that join between two polls.
     _latest: ClassVar[dict[Hashable, Snapshot]] = {}
 
-    def __init__(
-        self,
-        *,
-        comms_mining_conn_id: str,
-        project: str | None = None,
-        source_name: str | None = None,
-        source_id: str | None = None,
-        until: str = "exists",
-        updated_after: str | None = None,
-        min_messages: int = 1,
-        match: Mapping[str, Any] | None = None,
-        poll_interval: float = 30.0,
-        deadline: str | None = None,
-        execution_deadline: str | None = None,
-        max_consecutive_failures: int = 5,
-        max_failure_seconds: float = 600.0,
-        looked_at: str | None = None,
-        endpoint: str | None = None,
-        end_from_trigger: bool = False,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Airflow leaves it without annotations
-        self.comms_mining_conn_id = comms_mining_conn_id
-        self.project = project
-        self.source_name = source_name
-        self.source_id = source_id
-        self.until = until
-        self.updated_after = updated_after
-        self.min_messages = min_messages
-        self.match = match
-        self.poll_interval = poll_interval
-        self.deadline = deadline
-        self.execution_deadline = execution_deadline
-        self.max_consecutive_failures = max_consecutive_failures
-        self.max_failure_seconds = max_failure_seconds
-        self.looked_at = looked_at
-        self.endpoint = endpoint
-        self.end_from_trigger = end_from_trigger
-        # A watcher's arguments hold no templates: what is wrong is an error of the DAG's import. The rest is judged
-        # where it is used, since that imports more than DAG parsing should pay for.
-        given = (arguments.NOT_GIVEN if each is None else each for each in (project, source_name, source_id))
-        arguments.source_address(*given)
-        arguments.choice(until, "until", wait_arguments.UNTIL)
-        arguments.seconds(poll_interval, "poll_interval")
+    comms_mining_conn_id: str
+    project: str | None = None
+    source_name: str | None = None
+    source_id: str | None = None
+    until: str = "exists"
+    updated_after: str | None = None
+    min_messages: int = 1
+    match: Mapping[str, Any] | None = None
+    poll_interval: float = 30.0
+    deadline: str | None = None
+    execution_deadline: str | None = None
+    max_consecutive_failures: int = 5
+    max_failure_seconds: float = 600.0
+    looked_at: str | None = None
+    endpoint: str | None = None
+    end_from_trigger: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow has no annotations for it
+        # The arguments of a watcher hold no templates, so that a wrong one fails the import of its DAG. The other
+        # arguments are checked when they are used: that needs imports which are too slow for DAG parsing.
+        address = (self.project, self.source_name, self.source_id)
+        arguments.source_address(*(arguments.NOT_GIVEN if each is None else each for each in address))
+        arguments.choice(self.until, "until", wait_arguments.UNTIL)
+        arguments.seconds(self.poll_interval, "poll_interval")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give the class and the arguments, which Airflow keeps in its database: no secret is among them."""
-        return (
-            "airflow_provider_cm.triggers.sources.SourceTrigger",
-            {
-                "comms_mining_conn_id": self.comms_mining_conn_id,
-                "project": self.project,
-                "source_name": self.source_name,
-                "source_id": self.source_id,
-                "until": self.until,
-                "updated_after": self.updated_after,
-                "min_messages": self.min_messages,
-                "match": self.match,
-                "poll_interval": self.poll_interval,
-                "deadline": self.deadline,
-                "execution_deadline": self.execution_deadline,
-                "max_consecutive_failures": self.max_consecutive_failures,
-                "max_failure_seconds": self.max_failure_seconds,
-                "looked_at": self.looked_at,
-                "endpoint": self.endpoint,
-                "end_from_trigger": self.end_from_trigger,
-            },
-        )
+        """Return the class and the arguments. Airflow keeps them in its database; none is a secret."""
+        path = "airflow_provider_cm.triggers.sources.SourceTrigger"
+        return path, {field.name: getattr(self, field.name) for field in fields(self)}
 
     def shared_stream_key(self) -> Hashable | None:
         """Tell which triggers share one poll; ``None`` for arguments that are wrong, which :meth:`run` reports."""
@@ -213,32 +177,9 @@ class SourceTrigger(BaseEventTrigger):
         return getattr(self, "trigger_id", None) is not None and self.task_instance is None
 
     def _parse(self, *, watching: bool) -> Terms:
-        from airflow_provider_cm.api.endpoint import normalise_endpoint
-        from airflow_provider_cm.triggers.condition import Condition
         from airflow_provider_cm.triggers.deferred_wait import Terms
-        from airflow_provider_cm.triggers.failure_budget import FailureBudget
 
-        condition = Condition.parse(
-            project=self.project,
-            source_name=self.source_name,
-            source_id=self.source_id,
-            until=self.until,
-            updated_after=self.updated_after,
-            min_messages=self.min_messages,
-            match=self.match,
-            watching=watching,
-        )
-        return Terms(
-            self.comms_mining_conn_id,
-            condition,
-            arguments.seconds(self.poll_interval, "poll_interval"),
-            None if self.endpoint is None else normalise_endpoint(self.endpoint, allow_http=True),
-            _moment(self.deadline, "deadline"),
-            _moment(self.execution_deadline, "execution_deadline"),
-            _moment(self.looked_at, "looked_at"),
-            FailureBudget.parse(self.max_consecutive_failures, self.max_failure_seconds),
-            self.end_from_trigger,
-        )
+        return Terms.parse(self.serialize()[1], watching=watching)
 
     async def _poll(self) -> AsyncGenerator[Snapshot | PollFailure, None]:
         from airflow_provider_cm.triggers.poll_loop import PollLoop
@@ -250,6 +191,7 @@ class SourceTrigger(BaseEventTrigger):
                 yield item
 
     async def _events(self, items: AsyncGenerator[Snapshot | PollFailure, None]) -> AsyncGenerator[TriggerEvent, None]:
+        from airflow_provider_cm.triggers import poll_metrics
         from airflow_provider_cm.triggers.deferred_wait import DeferredWait, failed
 
         watches = self._watches
@@ -263,12 +205,13 @@ class SourceTrigger(BaseEventTrigger):
             yield failed(error)
             return
         async with aclosing(items):
-            if watches:
+            with poll_metrics.waits.one_more():
+                if not watches:
+                    yield await DeferredWait(terms, self.log).event(items)
+                    return
                 async with aclosing(self._transitions(items, terms)) as events:
                     async for event in events:
                         yield event
-            else:
-                yield await DeferredWait(terms, self.log).event(items)
 
     async def _transitions(
         self, items: AsyncIterator[Snapshot | PollFailure], terms: Terms
@@ -298,12 +241,3 @@ async def _with(
         yield latest
     async for item in items:
         yield item
-
-
-def _moment(value: str | None, name: str) -> datetime | None:
-    from airflow_provider_cm.api.models import parse_timestamp
-
-    moment = parse_timestamp(value)
-    if value is not None and moment is None:
-        raise ConfigurationError(f"{name}: {arguments.shown(value)} is not a moment in ISO 8601")
-    return moment

@@ -14,7 +14,7 @@ UNTIL = ("exists", "absent", "updated", "has_messages")
 _MAY_BE_NOTHING = {"bucket_id", "email_transform_tag"}
 
 
-def updated_after(value: object, field: str) -> datetime:
+def moment(value: object, field: str) -> datetime:
     """Read a moment.
 
     :param value: a datetime, or its text in ISO 8601; UTC unless it says otherwise.
@@ -24,12 +24,12 @@ def updated_after(value: object, field: str) -> datetime:
     from airflow_provider_cm.api.models import parse_timestamp
 
     value = arguments.given(value, field)
-    moment = parse_timestamp(value.isoformat() if isinstance(value, datetime) else value)
-    if moment is None:
+    parsed = parse_timestamp(value.isoformat() if isinstance(value, datetime) else value)
+    if parsed is None:
         raise ConfigurationError(
             f"{field}: {arguments.shown(value)} is not a moment such as 2026-11-22T08:06:14.944290+00:00"
         )
-    return moment
+    return parsed
 
 
 def match(value: object, field: str) -> Mapping[str, object]:

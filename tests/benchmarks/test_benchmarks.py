@@ -91,3 +91,21 @@ def test_a_missed_goal_is_told_with_its_reason() -> None:
     assert (
         "it is hard." not in Answer([Figure("time", "1 s", goal="1 s", met=True)], shortfall="it is hard.").markdown()
     )
+
+
+def test_the_document_opens_with_the_ten_figures_that_matter() -> None:
+    opening = DOCUMENT.read_text().partition("\n## ")[0]
+    rows = [line.split(" | ") for line in opening.splitlines() if line.startswith("| ")][1:]
+    assert [row[0].removeprefix("| ") for row in rows] == [label for _, _, label in run.HIGHLIGHTS]
+    assert len(rows) == 10
+    text = DOCUMENT.read_text()
+    for name, what, _ in run.HIGHLIGHTS:
+        section = text[text.index(f"(../benchmarks/{name}.py)") :].partition("\n## ")[0]
+        assert f"\n| {what} | " in section, (name, what)
+
+
+def test_a_highlight_has_the_figure_and_the_verdict_of_its_benchmark() -> None:
+    answer = Answer([Figure("other", 1), Figure("time", "3 ms", "4 ms", 0.75, "less", met=False)], "theirs")
+    row = run.highlights({"discovery": answer}).splitlines()[2:]
+    label = "provider discovery, in each Airflow process"
+    assert row == [f"| {label} | 3 ms | theirs: 4 ms | 0.75 | less: **missed** |"]

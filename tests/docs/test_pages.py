@@ -108,7 +108,8 @@ def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     page = (tmp_path / "site" / "reference" / "operators.html").read_text()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
-    assert "what to do with a source of this name" in text
+    assert "CreateSourceOperator" in text
+    assert "if_exists" in text
     assert "comms_mining_default" in text, "an argument that a base class takes is there, with its default"
     assert ":param" not in text
     assert ":class:" not in text

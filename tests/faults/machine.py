@@ -33,7 +33,8 @@ from airflow_provider_cm.api import (
     SourcesApi,
 )
 from airflow_provider_cm.api.client_credentials import forget_tokens
-from airflow_provider_cm.api.lost_responses import DATE_TOLERANCE, LAG
+from airflow_provider_cm.api.clocks import DATE_TOLERANCE
+from airflow_provider_cm.api.lost_responses import LAG
 from airflow_provider_cm.emulator.errors import RefusedRequestError as EmulatorError
 from tests.faults.drawn import ANSWERS, SCRIPT, SETTINGS, STALLS, odd_settings
 from tests.faults.proxy import Step, Wire
@@ -147,9 +148,8 @@ class Clients(RuleBasedStateMachine):
             if before is not None and result.id == before.id:
                 assert self.looks_new(before, result, moment), "a source that was there is reported as created"
         elif isinstance(error, ConflictError):
-            hidden = self.settings.shapes == "docs" and set(error.differences) == {"bucket_id"}
             lagging = self.lags and error.status == self.settings.duplicate_put
-            assert moment.met_another() or lagging or hidden, (
+            assert moment.met_another() or lagging, (
                 f"a conflict is reported, but nobody else's source was ever there: {error}; {moment.seen}"
             )
         elif not isinstance(error, OutcomeUnknownError):
@@ -373,8 +373,6 @@ class Clients(RuleBasedStateMachine):
         if self.settings.sensitive_properties_update == "merge" and "sensitive_properties" in differences:
             differences.pop("sensitive_properties")
             assert set(source.sensitive_properties or ()) >= set(wanted["sensitive_properties"])
-        if self.settings.shapes == "docs":
-            differences.pop("bucket_id", None)  # in these shapes no bucket is ever shown
         assert not differences, f"reported {source}, asked for {wanted}"
 
     def looks_new(self, before: Held, reported: Source, moment: Moment) -> bool:

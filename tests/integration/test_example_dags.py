@@ -9,18 +9,20 @@ import contextlib
 import itertools
 import json
 import os
+import runpy
 import shutil
 import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
-from tests.features import has
+from tests.features import has, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     assert WORK in text
     text = text.replace(WORK, 'raise RuntimeError("the work failed")').replace("example_ephemeral_source", "broken")
     (dags / "broken.py").write_text(text)
+    for path in dags.glob("*.py"):
+        # A failure must show at once here, and not after half an hour of retries.
+        path.write_text(path.read_text().replace('"retries": 3', '"retries": 0'))
 
     with (
         EmulatorServer(settings=EmulatorSettings(shapes="full")) as full,
@@ -132,6 +137,15 @@ def returned(run: dict[str, Any], task_id: str) -> Any:
     found = sorted((task for task in run["tasks"] if task["task_id"] == task_id), key=lambda task: task["map_index"])
     values = [task["returned"] for task in found]
     return values[0] if len(values) == 1 else values
+
+
+@pytest.mark.parametrize("example", [pytest.param("example_dev_to_prod", marks=needs("approvals")), *EXAMPLES])
+def test_every_task_of_every_example_outlasts_the_replacement_of_a_token(example: str) -> None:
+    tasks = runpy.run_path(str(ROOT / f"example_dags/{example}.py"))["dag"].tasks
+    assert tasks
+    for task in tasks:
+        # Airflow keeps a connection from a secrets backend in a cache for 15 minutes.
+        assert task.retries * task.retry_delay >= timedelta(minutes=30), task.task_id
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_cm.api.models import SETTABLE
+from airflow_provider_cm.api.source_fields import SETTABLE
 from airflow_provider_cm.emulator import EmulatorServer
 from airflow_provider_cm.rollout import Manifest, Plan, apply, export
 from tests.rollout.drawing import ENTRIES, OWNS, PROJECT, PROJECTS, entry

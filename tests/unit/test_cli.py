@@ -130,7 +130,7 @@ def test_help_has_a_description_and_an_example(run: Callable[..., Ended], comman
 def test_the_help_of_plan_tells_its_exit_codes(run: Callable[..., Ended]) -> None:
     text = run("plan", "--help").out
     assert "Exit code: 0, with and without changes, or 1 for an error" in text
-    assert "With --detailed-exitcode, 2 if the project is not" in text
+    assert "With --detailed-exitcode, 2 if the project does not match" in text
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_check_when_nothing_listens(connect: Connect, run: Callable[..., Ended])
     connect(host="http://127.0.0.1:9/acme/dev/reinfer_")
     ended = run("check")
     assert failing(ended) == "endpoint"
-    assert "Only one attempt was made" in ended.line("endpoint")
+    assert "This was a single attempt" in ended.line("endpoint")
     assert ended.line("guards").startswith("ok")
 
 
@@ -704,7 +704,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, dev: TenantHandle, run: Ca
     def interrupt(conn_id: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_actions, "_connection", interrupt)
+    monkeypatch.setattr(cli_actions, "sources_of", interrupt)
     ended = run("list")
     assert ended.code == 130
     assert "Interrupted" in ended.err
@@ -727,7 +727,7 @@ def test_characters_that_stdout_cannot_write(
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
     ended = run("list")
     assert ended.code == 1
-    assert ended.err == "Error: stdout has no way to write some characters (latin-1); set PYTHONUTF8=1\n"
+    assert ended.err == "Error: stdout cannot encode some characters (latin-1); set PYTHONUTF8=1\n"
 
 
 def test_logging_is_as_before(dev: TenantHandle, run: Callable[..., Ended]) -> None:

@@ -62,8 +62,9 @@ hook.get_conn()
 connect("token")
 hook.sources.get("acme", "inbox")
 mark("reread")
-metrics.poll()
-metrics.poll(RateLimitedError("no"))
+metrics.poll(None, 3)
+metrics.poll(RateLimitedError("no"), 6.5)
+metrics.polling(waits=40, loops=3, queue=2)
 metrics.rate_limit_wait(2)
 mark("polled")
 """
@@ -120,7 +121,7 @@ def test_a_statsd_server_receives_them(comms_mining_emulator: EmulatorServer, tm
             f"requests,{read},status=429:1|c": 1,
             f"request_time,{read},status=429:T|ms": 1,
             f"retries,{read}:1|c": 1,
-            "rate_limit_wait,told=server,where=call:T|ms": 1,
+            "rate_limit_wait,set_by=server,where=call:T|ms": 1,
         }
     )
     assert milliseconds(found["limited"], "rate_limit_wait") == [1000]
@@ -139,8 +140,13 @@ def test_a_statsd_server_receives_them(comms_mining_emulator: EmulatorServer, tm
     )
     assert found["polled"] == [
         "airflow.comms_mining.polls,outcome=ok:1|c",
+        "airflow.comms_mining.poll_gap:3000.000000|ms",
         "airflow.comms_mining.polls,outcome=RateLimitedError:1|c",
-        "airflow.comms_mining.rate_limit_wait,told=server,where=poll:2000.000000|ms",
+        "airflow.comms_mining.poll_gap:6500.000000|ms",
+        "airflow.comms_mining.waits:40|g",
+        "airflow.comms_mining.poll_loops:3|g",
+        "airflow.comms_mining.poll_queue:2|g",
+        "airflow.comms_mining.rate_limit_wait,set_by=server,where=poll:2000.000000|ms",
     ]
 
 
@@ -162,6 +168,9 @@ class Recorder:
 
     def incr(self, name: str, count: int, *, tags: dict[str, str]) -> None:
         self.seen.append((name, count, tags))
+
+    def gauge(self, name: str, value: int) -> None:
+        self.seen.append((name, value, {}))
 
     def timing(self, name: str, value: timedelta, *, tags: dict[str, str]) -> None:
         self.seen.append((name, value.total_seconds(), tags))
@@ -241,7 +250,7 @@ def test_a_429_without_a_time_is_the_clients_own_wait(
     CommsMiningHook().sources.list()
     ((seconds, tags),) = recorder.of(metrics.RATE_LIMIT_WAIT)
     assert 0 <= seconds <= 1
-    assert tags == {"told": "backoff", "where": "call"}
+    assert tags == {"set_by": "backoff", "where": "call"}
 
 
 def test_the_identity_servers_429_counts_too(
@@ -250,7 +259,7 @@ def test_the_identity_servers_429_counts_too(
     connect(auth="app")
     comms_mining_emulator.faults.add("429", "POST", "*/token", retry_after=1)
     CommsMiningHook().sources.list()
-    assert recorder.of(metrics.RATE_LIMIT_WAIT) == [(1, {"told": "server", "where": "call"})]
+    assert recorder.of(metrics.RATE_LIMIT_WAIT) == [(1, {"set_by": "server", "where": "call"})]
     assert recorder.of(metrics.TOKEN_RENEWALS) == [(1, {"kind": "client_credentials", "outcome": "ok"})]
 
 
@@ -285,9 +294,10 @@ def test_polls_are_counted_by_outcome(recorder: Recorder) -> None:
         pass
 
     for error in (None, ConfigurationError("no"), MadeUpError("no"), ValueError("a stranger")):
-        metrics.poll(error)
+        metrics.poll(error, 1.5)
     outcomes = [tags["outcome"] for _, tags in recorder.of(metrics.POLLS)]
     assert outcomes == ["ok", "ConfigurationError", "other", "other"]
+    assert recorder.of(metrics.POLL_GAP) == [(1.5, {})] * 4
 
 
 def test_no_call_fails_for_a_metric(
@@ -301,7 +311,8 @@ def test_no_call_fails_for_a_metric(
     comms_mining_emulator.faults.add("429", "GET", "*/sources", retry_after=0)
     monkeypatch.setattr(metrics, "Stats", Broken())
     assert CommsMiningHook().sources.list() == []
-    metrics.poll(RateLimitedError("no"))
+    metrics.poll(RateLimitedError("no"), 1.0)
+    metrics.polling(waits=1, loops=1, queue=0)
 
 
 # --- what the document says
@@ -315,7 +326,7 @@ def table(first: str) -> list[list[str]]:
 
 
 def test_the_document_names_every_metric() -> None:
-    units = {"counter": {"requests", "attempts", "polls", "rows"}, "timer": {"ms"}}
+    units = {"counter": {"requests", "attempts", "polls", "rows"}, "timer": {"ms"}, "gauge": {"polls", "loops", "waits"}}
     rows = table("Name")
     assert [(row[0], row[1], row[3]) for row in rows] == [
         (f"`{metric.name}`", metric.kind, ", ".join(f"`{tag}`" for tag in metric.tags)) for metric in metrics.ALL
@@ -329,7 +340,7 @@ def test_the_document_names_every_value_of_a_tag() -> None:
     assert values["method"] == {*metrics.METHODS, metrics.OTHER}
     assert values["route"] - {"hook.request()"} == {*metrics.ROUTES.values(), metrics.OTHER}
     assert values["kind"] == set(get_args(metrics.TokenKind))
-    assert {"server", "backoff"} <= values["told"]
+    assert {"server", "backoff"} <= values["set_by"]
     assert {"call", "poll"} == values["where"]
 
 
@@ -350,7 +361,8 @@ def test_every_use_gives_the_tags_that_are_declared(
     connect(auth="app")
     comms_mining_emulator.faults.add("429", "GET", "*/sources", retry_after=0)
     CommsMiningHook().sources.list()
-    metrics.poll()
+    metrics.poll(None, 1.0)
+    metrics.polling(waits=1, loops=1, queue=0)
     metrics.load_ended(dict.fromkeys(metrics.LOADS, 2), {"sent": 1})
     assert {(name, tuple(tags)) for name, _, tags in recorder.seen} == {
         (metric.name, metric.tags) for metric in metrics.ALL

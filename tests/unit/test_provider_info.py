@@ -1,4 +1,4 @@
-"""What Airflow is told of the package, checked with Airflow's own schemas and by Airflow's own reader."""
+"""The provider's metadata, checked with Airflow's own schemas and by Airflow's own reader."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import airflow
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from airflow.configuration import conf
 from airflow.providers_manager import ProvidersManager
 
 import airflow_provider_cm
@@ -36,22 +37,51 @@ KINDS = ("hooks", "operators", "sensors", "triggers")
 
 
 def connection_type() -> dict[str, Any]:
-    (told,) = get_provider_info()["connection-types"]
-    assert isinstance(told, dict)
-    return told
+    (connection,) = get_provider_info()["connection-types"]
+    assert isinstance(connection, dict)
+    return connection
 
 
 def test_it_keeps_to_airflows_schema() -> None:
     schema = json.loads((SCHEMAS / "provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
-    unknown = set() if has("command line") else {"cli"}
+    unknown = {"state", "lifecycle", "versions"} | (set() if has("command line") else {"cli"})
     assert set(get_provider_info()) - set(schema["properties"]) == unknown
 
 
-def test_the_form_keeps_to_airflows_strict_schema() -> None:
-    # The schema of Airflow's own providers has rules for the form's fields, which the one above lacks.
+def test_it_keeps_to_the_strict_schema_of_airflows_own_providers() -> None:
+    # The Airflow Registry reads metadata by this schema. It has rules for the form's fields, which the one above lacks.
     schema = json.loads((SCHEMAS / "provider.yaml.schema.json").read_text())
-    jsonschema.validate([connection_type()], schema["properties"]["connection-types"])
+    info = get_provider_info()
+    for name in set(info) & set(schema["properties"]):
+        jsonschema.validate(info[name], {"definitions": schema["definitions"], **schema["properties"][name]})
+    assert set(info) - set(schema["properties"]) <= {"cli", "lifecycle"}  # newer than the oldest Airflow
+
+
+def test_the_registry_finds_the_version_the_guides_and_the_logo() -> None:
+    info = get_provider_info()
+    assert info["versions"] == [airflow_provider_cm.__version__]
+    (integration,) = info["integrations"]
+    for path in (*integration["how-to-guide"], integration["logo"]):
+        assert path.startswith("/docs/")
+        assert (PACKAGE.parent / path.removeprefix("/")).is_file()
+
+
+def test_airflow_reads_the_configuration() -> None:
+    for section, described in get_provider_info()["config"].items():
+        for option, values in described["options"].items():
+            assert conf.get(section, option) == values["default"]
+
+
+def test_older_airflows_get_the_labels_of_the_form_from_the_hook() -> None:
+    behaviour = CommsMiningHook.get_ui_field_behaviour()
+    jsonschema.validate(behaviour, json.loads((SCHEMAS / "customized_form_field_behaviours.schema.json").read_text()))
+    declared = connection_type()["ui-field-behaviour"]
+    assert behaviour == {
+        "hidden_fields": declared["hidden-fields"],
+        "relabeling": declared["relabeling"],
+        "placeholders": declared["placeholders"],
+    }
 
 
 def test_it_names_the_distribution() -> None:
@@ -80,7 +110,9 @@ def test_every_module_is_listed_and_can_be_imported(kind: str) -> None:
     }
     usable = []
     for each in pkgutil.iter_modules([str(PACKAGE / kind)]):
-        if each.name in {"base", "loading", "template_files"} or (each.name == "approval" and not has("approvals")):
+        if each.name.endswith("base") or each.name in {"loading", "template_files"}:
+            continue
+        if each.name == "approval" and not has("approvals"):
             continue
         module = importlib.import_module(f"airflow_provider_cm.{kind}.{each.name}")
         own = [item for item in vars(module).values() if getattr(item, "__module__", "") == module.__name__]

@@ -75,7 +75,9 @@ def run(arguments: Sequence[str], *, backoff: float = 1.0) -> int:
 
 _COST = f"""
 It loads about ten messages into one of the sources, and changes some. The service BILLS that: at most
-{MOST_AI_UNITS} AI units ({MOST_AI_UNITS / 5:g} Platform units). They are deleted with the source."""
+{MOST_AI_UNITS} AI units ({MOST_AI_UNITS / 5:g} Platform units). They are deleted with the source.
+It also creates about ten datasets, one at a time, with streams, named like the sources, and deletes them again; and
+it sends batches of up to 65,000 times the same message, and bodies of up to 20 MB, none of which is billed."""
 
 
 class _RefusedError(Exception):
@@ -136,7 +138,7 @@ def _endpoint(options: argparse.Namespace) -> str:
 def _check_url(name: str, url: str, *, allow_http: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise _RefusedError(f"{name} should be a URL such as https://cloud.uipath.com/<organisation>/<tenant>/reinfer_")
+        raise _RefusedError(f"{name} should be a URL such as https://cloud.uipath.com/<organization>/<tenant>/reinfer_")
     if parts.scheme == "http" and not allow_http and not _loopback(parts.hostname):
         raise _RefusedError(f"{name}: the token would travel in clear text; use https, or insist with --allow-http")
 
@@ -193,7 +195,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--load-messages",
         action="store_true",
-        help=f"also ask about messages; this loads about ten, which is billed: at most {MOST_AI_UNITS} AI units",
+        help="also ask about messages, datasets and streams; this loads about ten messages, which is billed: at most "
+        f"{MOST_AI_UNITS} AI units",
     )
     add("--pause", type=_seconds, default=0.0, metavar="SECONDS", help="wait between two requests (default: 0)")
     add("--json", action="store_true", help="print the report as JSON")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.credentials import Credentials
 
 Query = Sequence[tuple[str, str]]
+V1, PRIVATE = "api/v1", "api/_private"
+_SOURCES = f"{V1}/sources"
 _ATTEMPTS = 4
 _LONGEST_WAIT = 300.0
 _LONGEST_ANSWER = 120.0
@@ -49,14 +51,14 @@ class ProbeReply:
     @property
     def source(self) -> dict[str, Any]:
         """The source it holds; empty if it holds none."""
-        found = self.body.get("source")
-        return found if isinstance(found, dict) else {}
+        matches = self.body.get("source")
+        return matches if isinstance(matches, dict) else {}
 
     @property
     def sources(self) -> list[dict[str, Any]]:
         """The sources it lists."""
-        found = self.body.get("sources")
-        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        matches = self.body.get("sources")
+        return [each for each in matches if isinstance(each, dict)] if isinstance(matches, list) else []
 
     def __str__(self) -> str:
         """Say what came, in a few words, with whatever a server may put into a message made harmless."""
@@ -66,8 +68,8 @@ class ProbeReply:
 
 def clean(text: str) -> str:
     """Make a server's text fit to print: one line, no control characters, not long."""
-    shown = "".join(char if char.isprintable() else "?" for char in text)
-    return shown if len(shown) <= 160 else shown[:157] + "..."
+    output = "".join(char if char.isprintable() else "?" for char in text)
+    return output if len(output) <= 160 else output[:157] + "..."
 
 
 class ProbeClient:
@@ -93,7 +95,13 @@ class ProbeClient:
         self._session.headers["User-Agent"] = _USER_AGENT
 
     def call(
-        self, method: str, *path: str, body: object = None, token: str | None = None, query: Query = ()
+        self,
+        method: str,
+        *path: str,
+        body: object = None,
+        token: str | None = None,
+        query: Query = (),
+        base: str = _SOURCES,
     ) -> ProbeReply:
         """
         Send a request and give the answer, whatever its status.
@@ -101,18 +109,20 @@ class ProbeClient:
         Requests that were put off (429) are repeated, and so is what only reads after trouble. A write after trouble
         is not, since nobody knows what became of it.
 
-        :param path: segments after ``/api/v1/sources``.
+        :param path: segments after the base.
         :param body: sent as JSON.
         :param token: another token than the credentials'.
         :param query: names and values to put after the path.
+        :param base: where the path begins; sources if not given.
         :raises TroubleError: there is no answer to go by.
         :raises DeniedError: the credentials are refused.
         :raises StoppedError: the user wants it to end.
         """
+        place = "/".join([base, *(quote(part, safe=":") for part in path)])
         for attempt in range(_ATTEMPTS):
             last = attempt == _ATTEMPTS - 1
             try:
-                reply = self._send(method, path, body, token, query)
+                reply = self._send(method, place, body, token, query)
             except TroubleError:
                 if method != "GET" or last:
                     raise
@@ -134,13 +144,13 @@ class ProbeClient:
         """Let some time pass."""
         self._wait(seconds)
 
-    def _send(self, method: str, path: tuple[str, ...], body: object, token: str | None, query: Query) -> ProbeReply:
+    def _send(self, method: str, path: str, body: object, token: str | None, query: Query) -> ProbeReply:
         if self.requests:
             self._wait(self._pause)
         if self.stop.is_set() and not self.cleaning:
             raise StoppedError
         auth = ProbeAuth(self.credentials.token() if token is None else token)
-        url = "/".join([f"{self.endpoint}/api/v1/sources", *(quote(part, safe=":") for part in path)])
+        url = f"{self.endpoint}/{path}"
         self.requests += 1
         try:
             with self._session.request(

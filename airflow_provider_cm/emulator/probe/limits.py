@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.scratch import Answer, UnsettledError
+from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
 from airflow_provider_cm.emulator.settings import EmulatorSettings
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.emulator.probe.scratch import ScratchProject
 
-_DEFAULT = EmulatorSettings()
+DEFAULT = EmulatorSettings()
 
 
 def longest(accepts: Callable[[int], bool], guess: int, most: int) -> int:
@@ -42,12 +42,12 @@ def longest(accepts: Callable[[int], bool], guess: int, most: int) -> int:
 
 def max_title(scratch: ScratchProject) -> Answer:
     """How long a title may be."""
-    return _limit(scratch, "title", lambda length: "x" * length, _DEFAULT.max_title, 4096)
+    return _limit(scratch, "title", lambda length: "x" * length, DEFAULT.max_title, 4096)
 
 
 def max_description(scratch: ScratchProject) -> Answer:
     """How long a description may be."""
-    return _limit(scratch, "description", lambda length: "x" * length, _DEFAULT.max_description, 65536)
+    return _limit(scratch, "description", lambda length: "x" * length, DEFAULT.max_description, 65536)
 
 
 def max_sensitive_properties(scratch: ScratchProject) -> Answer:
@@ -56,7 +56,7 @@ def max_sensitive_properties(scratch: ScratchProject) -> Answer:
         scratch,
         "sensitive_properties",
         lambda length: [f"string:p{number}" for number in range(length)],
-        _DEFAULT.max_sensitive_properties,
+        DEFAULT.max_sensitive_properties,
         16384,
     )
 
@@ -74,5 +74,5 @@ def _limit(scratch: ScratchProject, field: str, value: Callable[[int], object], 
             refusal = str(reply.status)
         return reply.ok
 
-    found = longest(accepts, guess, most)
-    return found, f"{found} are accepted, {found + 1} answered {refusal}"
+    matches = longest(accepts, guess, most)
+    return matches, f"{matches} are accepted, {matches + 1} answered {refusal}"

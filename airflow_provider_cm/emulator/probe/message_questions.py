@@ -1,7 +1,8 @@
 """
 What the probe asks about messages; each message that is created, and each text that is changed, is billed.
 
-Asked only on demand. Together they cost about ten AI units, and their messages go with the scratch source.
+Asked only on demand. Together with those about datasets they cost about 13 AI units, and their messages go with the
+scratch source.
 """
 
 from __future__ import annotations
@@ -9,42 +10,28 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
+from airflow_provider_cm.emulator.probe.limits import DEFAULT, longest
+from airflow_provider_cm.emulator.probe.messages import EARLIER, LONGEST_LAG, load, message, sync
+from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
 
 if TYPE_CHECKING:
-    from airflow_provider_cm.emulator.probe.client import ProbeReply
-    from airflow_provider_cm.emulator.probe.scratch import ScratchProject
+    from collections.abc import Callable
+
+    from airflow_provider_cm.emulator.probe.scratch import Ask, ScratchProject
 
 # More than they need, so that a surprise is no surprise on the bill.
 MOST_AI_UNITS = 15
 _MEGABYTES = 20
-_LONGEST_LAG = 60.0
-_TIME = "2026-01-05T09:12:00+00:00"
-
-
-def _message(message_id: str, text: str = "probe", **more: Any) -> dict[str, Any]:
-    return {"id": message_id, "timestamp": _TIME, "messages": [{"body": {"text": text}}], **more}
-
-
-def _sync(scratch: ScratchProject, *comments: dict[str, Any]) -> ProbeReply:
-    return scratch.client.call("POST", *scratch.place(), "sync", body={"comments": comments})
-
-
-def _synced(scratch: ScratchProject, *comments: dict[str, Any]) -> ProbeReply:
-    reply = _sync(scratch, *comments)
-    if not reply.ok:
-        raise UnsettledError(f"a message could not be loaded: {reply}")
-    return reply
 
 
 def _read(scratch: ScratchProject, message_id: str) -> dict[str, Any] | None:
     reply = scratch.client.call("GET", *scratch.place(), "comments", message_id)
     if reply.status == 404:
         return None
-    found = reply.body.get("comment")
-    if not reply.ok or not isinstance(found, dict):
+    matches = reply.body.get("comment")
+    if not reply.ok or not isinstance(matches, dict):
         raise UnsettledError(f"a message could not be read: {reply}")
-    return found
+    return matches
 
 
 def _count(scratch: ScratchProject, **comment_filter: Any) -> int:
@@ -56,9 +43,9 @@ def _count(scratch: ScratchProject, **comment_filter: Any) -> int:
     return number
 
 
-def _text(message: dict[str, Any] | None) -> object:
+def _text(found: dict[str, Any] | None) -> object:
     try:
-        return (message or {})["messages"][0]["body"]["text"]
+        return (found or {})["messages"][0]["body"]["text"]
     except (KeyError, IndexError, TypeError):
         return None
 
@@ -66,20 +53,20 @@ def _text(message: dict[str, Any] | None) -> object:
 def statistics_lag_s(scratch: ScratchProject) -> Answer:
     """How long it takes until statistics count a message."""
     before = _count(scratch)
-    _synced(scratch, _message("lag"))
+    load(scratch, message("lag"))
     began = time.monotonic()
     if _count(scratch) > before:
         return 0.0, "the first look after a sync counted the message"
-    while (elapsed := time.monotonic() - began) < _LONGEST_LAG:
+    while (elapsed := time.monotonic() - began) < LONGEST_LAG:
         scratch.client.rest(min(1.0, scratch.client.backoff))
         if _count(scratch) > before:
             return float(round(elapsed + 0.5)), f"it took {elapsed:.1f} s until the message was counted"
-    raise UnsettledError(f"the message was not counted within {_LONGEST_LAG:.0f} s")
+    raise UnsettledError(f"the message was not counted within {LONGEST_LAG:.0f} s")
 
 
 def bad_message(scratch: ScratchProject) -> Answer:
     """What one bad message does to a batch."""
-    reply = _sync(scratch, _message("good"), _message("bad/id"))
+    reply = sync(scratch, message("good"), message("bad/id"))
     stored = _read(scratch, "good") is not None
     if reply.ok and stored:
         return "skip", "it answered 200, and the good message of the batch is there"
@@ -90,7 +77,7 @@ def bad_message(scratch: ScratchProject) -> Answer:
 
 def duplicate_messages(scratch: ScratchProject) -> Answer:
     """What the same id twice in a batch does."""
-    reply = _sync(scratch, _message("twice", "one"), _message("twice", "two"))
+    reply = sync(scratch, message("twice", "one"), message("twice", "two"))
     if reply.status in (400, 409, 422):
         return reply.status, f"it answered {reply}"
     text = _text(_read(scratch, "twice"))
@@ -101,8 +88,8 @@ def duplicate_messages(scratch: ScratchProject) -> Answer:
 
 def omitted_message_field(scratch: ScratchProject) -> Answer:
     """What an overwrite does with a field that it leaves out."""
-    _synced(scratch, _message("shorter", user_properties={"string:Probe": "x"}))
-    _synced(scratch, _message("shorter"))
+    load(scratch, message("shorter", user_properties={"string:Probe": "x"}))
+    load(scratch, message("shorter"))
     left = (_read(scratch, "shorter") or {}).get("user_properties")
     if left == {"string:Probe": "x"}:
         return "keep", "the user properties are still there"
@@ -113,50 +100,49 @@ def omitted_message_field(scratch: ScratchProject) -> Answer:
 
 def message_without_timestamp(scratch: ScratchProject) -> Answer:
     """What a message without a timestamp does."""
-    reply = _sync(scratch, {"id": "timeless", "messages": []})
+    reply = sync(scratch, {"id": "timeless", "messages": []})
     if reply.status in (400, 422):
         return reply.status, f"it answered {reply}"
-    found = _read(scratch, "timeless")
-    if not reply.ok or found is None:
-        raise UnsettledError(f"it answered {reply}, and the message is {'not ' if found is None else ''}there")
-    same = str(found.get("timestamp"))[:13] == str(found.get("created_at"))[:13]
+    matches = _read(scratch, "timeless")
+    if not reply.ok or matches is None:
+        raise UnsettledError(f"it answered {reply}, and the message is {'not ' if matches is None else ''}there")
+    same = str(matches.get("timestamp"))[:13] == str(matches.get("created_at"))[:13]
     if not same:
-        raise UnsettledError(f"the message got the timestamp {found.get('timestamp')!r:.40}")
+        raise UnsettledError(f"the message got the timestamp {matches.get('timestamp')!r:.40}")
     return "now", "it got the time of its creation"
 
 
 def naive_timestamp(scratch: ScratchProject) -> Answer:
     """What a timestamp without an offset means."""
-    reply = _sync(scratch, {**_message("naive"), "timestamp": "2026-01-05T09:12:00"})
+    reply = sync(scratch, message("naive", timestamp="2026-01-05T09:12:00"))
     if reply.status in (400, 422):
         return reply.status, f"it answered {reply}"
-    shown = str((_read(scratch, "naive") or {}).get("timestamp"))
-    if shown.startswith("2026-01-05T09:12:00") and shown.endswith(("Z", "+00:00")):
-        return "utc", f"it is shown as {shown:.40}"
-    raise UnsettledError(f"it is shown as {shown!r:.40}")
+    output = str((_read(scratch, "naive") or {}).get("timestamp"))
+    if output.startswith("2026-01-05T09:12:00") and output.endswith(("Z", "+00:00")):
+        return "utc", f"it is shown as {output:.40}"
+    raise UnsettledError(f"it is shown as {output!r:.40}")
 
 
 def range_end(scratch: ScratchProject) -> Answer:
     """Whether the maximum of a filter belongs to the range."""
-    moment = "2025-03-01T00:00:00+00:00"
-    _synced(scratch, {**_message("edge"), "timestamp": moment})
+    load(scratch, message("edge", timestamp=EARLIER))
     window = {"minimum": "2025-02-28T00:00:00+00:00", "maximum": "2025-03-02T00:00:00+00:00"}
     began = time.monotonic()
     while not _count(scratch, timestamp=window):
-        if time.monotonic() - began > _LONGEST_LAG:
-            raise UnsettledError(f"the message was not counted within {_LONGEST_LAG:.0f} s")
+        if time.monotonic() - began > LONGEST_LAG:
+            raise UnsettledError(f"the message was not counted within {LONGEST_LAG:.0f} s")
         scratch.client.rest(min(1.0, scratch.client.backoff))
-    inside = _count(scratch, timestamp={**window, "maximum": moment})
+    inside = _count(scratch, timestamp={**window, "maximum": EARLIER})
     return ("inclusive" if inside else "exclusive"), f"a message at the maximum is {'' if inside else 'not '}counted"
 
 
 def billed_text(scratch: ScratchProject) -> Answer:
     """Whether a change of the subject counts as one of the text."""
-    first = _message("subject")
+    first = message("subject")
     first["messages"][0]["subject"] = {"text": "one"}
-    _synced(scratch, first)
+    load(scratch, first)
     first["messages"][0]["subject"] = {"text": "two"}
-    reply = _synced(scratch, first)
+    reply = load(scratch, first)
     changed = reply.body.get("updated_text_changed")
     if changed not in (0, 1):
         raise UnsettledError("it does not say how many texts have changed")
@@ -174,12 +160,48 @@ def max_delete_ids(scratch: ScratchProject) -> Answer:
 
 
 def max_body_bytes(scratch: ScratchProject) -> Answer:
-    """Whether a long body is cut off, tried with one from which nothing can be stored."""
-    bad = {"id": "bad/id", "x_probe": "x" * (_MEGABYTES * 10**6)}
-    reply = scratch.client.call("POST", *scratch.place(), "sync", body={"comments": [bad]})
-    if reply.status == 413:
-        raise UnsettledError(f"{_MEGABYTES} MB answered 413; the exact limit was not looked for")
-    return None, f"{_MEGABYTES} MB answered {reply.status}, so they were read"
+    """How long a body may be, within a hundredth; tried with bodies from which nothing can be stored."""
+
+    def status(length: int) -> int:
+        bad = {"id": "bad/id", "x_probe": "x" * length}
+        return scratch.client.call("POST", *scratch.place(), "sync", body={"comments": [bad]}).status
+
+    most = _MEGABYTES * 10**6
+    if (answered := status(most)) != 413:
+        return None, f"{_MEGABYTES} MB answered {answered}, so they were read"
+    good, bad = 0, most
+    while bad - good > max(good // 100, 1024):
+        middle = (good + bad) // 2
+        good, bad = (good, middle) if status(middle) == 413 else (middle, bad)
+    return good, f"about {good} bytes were read, and about {bad} answered 413"
+
+
+def max_batch(scratch: ScratchProject) -> Answer:
+    """How many messages a batch may hold, tried with one message many times."""
+    again = message("lag")
+    return _most_at_once(scratch, DEFAULT.max_batch, "sync", lambda number: {"comments": [again] * number})
+
+
+def max_raw_email_batch(scratch: ScratchProject) -> Answer:
+    """How many emails a batch may hold, tried with one email many times."""
+    headers = {"parsed": {"Message-ID": "<probe@example.org>", "Date": "Mon, 05 Jan 2026 09:12:00 +0000"}}
+    again = {"raw_email": {"headers": headers, "body": {"plain": "probe"}}, "comment_id": "email"}
+    guess = DEFAULT.max_raw_email_batch
+    return _most_at_once(scratch, guess, "sync-raw-emails", lambda number: {"documents": [again] * number})
+
+
+def _most_at_once(scratch: ScratchProject, guess: int, operation: str, body: Callable[[int], object]) -> Answer:
+    def accepts(number: int) -> bool:
+        reply = scratch.client.call("POST", *scratch.place(), operation, body=body(number))
+        if not reply.ok and reply.status not in (400, 413, 422):
+            raise UnsettledError(f"{number} at once answered {reply}")
+        return reply.ok
+
+    for few in (1, 2):
+        if not accepts(few):
+            raise UnsettledError(f"it can't be asked: {'the same id twice' if few == 2 else 'one'} is refused")
+    matches = longest(accepts, guess, 4 * guess)
+    return matches, f"{matches} at once are accepted, and one more is not"
 
 
 MESSAGE_QUESTIONS: dict[str, Ask] = {
@@ -194,6 +216,8 @@ MESSAGE_QUESTIONS: dict[str, Ask] = {
         range_end,
         billed_text,
         max_delete_ids,
+        max_batch,
+        max_raw_email_batch,
         max_body_bytes,
     )
 }

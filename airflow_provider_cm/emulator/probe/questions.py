@@ -3,7 +3,7 @@ What the probe asks: one function for each setting of the emulator that can be s
 
 Each is given the :class:`~airflow_provider_cm.emulator.probe.scratch.ScratchProject`, tries something on sources of
 its own, and returns the setting's value with the evidence for it; or raises
-:class:`~airflow_provider_cm.emulator.probe.scratch.UnsettledError`.
+:class:`~airflow_provider_cm.emulator.probe.unsettled.UnsettledError`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import secrets
 from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.limits import max_description, max_sensitive_properties, max_title
-from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, UnsettledError
+from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.client import ProbeReply
-    from airflow_provider_cm.emulator.probe.scratch import ScratchProject
+    from airflow_provider_cm.emulator.probe.scratch import Ask, ScratchProject
 
 _MOST_UPDATES = 25
 _PUBLIC_TAGS = ("generic.0.CONVKER5",)
@@ -33,7 +33,7 @@ def shapes(scratch: ScratchProject) -> Answer:
     """Which keys each endpoint shows."""
     source = scratch.bench()
     call = scratch.client.call
-    shown = {
+    output = {
         "list all": next((each for each in call("GET").sources if each.get("id") == source["id"]), {}),
         "list project": next(
             (each for each in call("GET", scratch.project).sources if each.get("id") == source["id"]), {}
@@ -42,17 +42,17 @@ def shapes(scratch: ScratchProject) -> Answer:
         "by id": scratch.read(source),
         "create": source,
     }
-    missing = [name for name, each in shown.items() if not each]
+    missing = [name for name, each in output.items() if not each]
     if missing:
         raise UnsettledError(f"the new source was not shown by: {', '.join(missing)}")
-    every = set().union(*shown.values())
-    gaps = {name: sorted(every - set(each)) for name, each in shown.items()}
+    every = set().union(*output.values())
+    gaps = {name: sorted(every - set(each)) for name, each in output.items()}
     lacking = [f"{name} lacks {', '.join(keys)}" for name, keys in gaps.items() if keys]
     evidence = f"keys: {', '.join(sorted(every))}; {'; '.join(lacking) or 'the same everywhere'}"
-    if all({"language", "_kind"} <= set(each) for each in shown.values()):
+    if all({"language", "_kind"} <= set(each) for each in output.values()):
         return "full", evidence
-    bare = all(not {"language", "_kind"} & set(shown[name]) for name in ("list all", "list project", "by name"))
-    if bare and "language" in shown["by id"] and "_kind" not in every:
+    bare = all(not {"language", "_kind"} & set(output[name]) for name in ("list all", "list project", "by name"))
+    if bare and "language" in output["by id"] and "_kind" not in every:
         return "docs", evidence
     raise UnsettledError(f"neither what the vendor's client needs nor what its pages show; {evidence}")
 
@@ -122,8 +122,8 @@ def null_field(scratch: ScratchProject) -> Answer:
     results: dict[str, str] = {}
     for field in ("title", "description", "should_translate", "sensitive_properties", "email_transform_tag"):
         reply = scratch.update(bench, {field: None})
-        kept = reply.source.get(field) == before.get(field)
-        results[field] = ("ignored" if kept else "taken") if reply.ok else str(reply.status)
+        remaining = reply.source.get(field) == before.get(field)
+        results[field] = ("ignored" if remaining else "taken") if reply.ok else str(reply.status)
     reply = scratch.put(scratch.name(), {"language": None})
     results["language on create"] = "ignored" if reply.ok else str(reply.status)
     evidence = ", ".join(f"{field}: {result}" for field, result in results.items())
@@ -156,10 +156,10 @@ def languages(scratch: ScratchProject) -> Answer:
     if reply.ok:
         raise UnsettledError("it accepts a language that is none")
     named = re.search(r"is not one of \[([^\]]*)\]", str(reply.body.get("message")))
-    found = tuple(re.findall(r"'([^']*)'", named[1])) if named else ()
-    if found:
-        scratch.accepted_languages = found
-        return found, "it names them when it refuses another"
+    matches = tuple(re.findall(r"'([^']*)'", named[1])) if named else ()
+    if matches:
+        scratch.accepted_languages = matches
+        return matches, "it names them when it refuses another"
     tried = {each: scratch.put(scratch.name(), {"language": each}) for each in scratch.languages}
     accepted = tuple(each for each, answer in tried.items() if answer.ok)
     if not accepted:
@@ -222,12 +222,12 @@ def sensitive_properties_update(scratch: ScratchProject) -> Answer:
     reply = scratch.update(source, {"sensitive_properties": ["string:B"]})
     if not reply.ok:
         raise UnsettledError(f"it answered {reply}")
-    found = sorted(scratch.read(source).get("sensitive_properties") or ())
-    if found == ["string:B"]:
+    matches = sorted(scratch.read(source).get("sensitive_properties") or ())
+    if matches == ["string:B"]:
         return "replace", "A then B gives B"
-    if found == ["string:A", "string:B"]:
+    if matches == ["string:A", "string:B"]:
         return "merge", "A then B gives both"
-    raise UnsettledError(f"A then B gives {found!r:.80}")
+    raise UnsettledError(f"A then B gives {matches!r:.80}")
 
 
 def updated_at_moves(scratch: ScratchProject) -> Answer:
@@ -258,13 +258,15 @@ def names_case_sensitive(scratch: ScratchProject) -> Answer:
     first = scratch.put(upper, {})
     if not first.ok:
         raise UnsettledError(f"a name with a capital letter answered {first}")
-    found = scratch.client.call("GET", scratch.project, lower)
-    if found.ok:
+    lookup = scratch.client.call("GET", scratch.project, lower)
+    if lookup.ok:
         return False, "one is found by the name of the other"
     second = scratch.put(lower, {})
     if second.ok and second.source.get("id") != first.source.get("id"):
         return True, "both can be created"
-    raise UnsettledError(f"one is not found by the name of the other ({found}), and can't be created either ({second})")
+    raise UnsettledError(
+        f"one is not found by the name of the other ({lookup}), and can't be created either ({second})"
+    )
 
 
 def timestamp_digits(scratch: ScratchProject) -> Answer:
@@ -294,8 +296,8 @@ def no_permission(scratch: ScratchProject) -> Answer:
 
 
 def _fractions(scratch: ScratchProject) -> list[str]:
-    found = (re.search(r"T\d\d:\d\d:\d\d(?:\.(\d+))?", each) for each in sorted(scratch.client.timestamps))
-    return [match[1] or "" for match in found if match]
+    matches = (re.search(r"T\d\d:\d\d:\d\d(?:\.(\d+))?", each) for each in sorted(scratch.client.timestamps))
+    return [match[1] or "" for match in matches if match]
 
 
 def _tick(scratch: ScratchProject) -> float:

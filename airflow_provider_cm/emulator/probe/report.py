@@ -8,8 +8,14 @@ from typing import Any
 
 from airflow_provider_cm.emulator.settings import EmulatorSettings
 
-_NEVER_ASKED = ("source_quota", "message_quota", "max_batch", "max_raw_email_batch", "rate_limit", "latency_ms")
-_HARMFUL = "finding it out would mean to load or to fill the service"
+_NEVER_ASKED = {
+    "rate_limit": "finding it out would load the service",
+    "latency_ms": "it depends on the network",
+    "read_lag_s": "finding it out would take many requests at different times",
+    "predicted_labels": "they depend on the dataset",
+    "date_offset_s": "the time that a response takes hides it",
+    "stream_results": "finding it out would take more messages than these questions load",
+}
 
 
 @dataclass
@@ -42,8 +48,7 @@ class ProbeReport:
         """Give a reason for each setting that nothing was said about."""
         for name in EmulatorSettings.model_fields:
             if name not in self.settings and name not in self.unsettled:
-                why = _HARMFUL if name in _NEVER_ASKED else "it was not asked"
-                self.unsettled[name] = why
+                self.unsettled[name] = _NEVER_ASKED.get(name, "it was not asked")
 
     @property
     def exit_code(self) -> int:

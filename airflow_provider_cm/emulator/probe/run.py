@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_cm.emulator.probe.client import ProbeClient, StoppedError
 from airflow_provider_cm.emulator.probe.credentials import ApplicationCredentials, DeniedError, TroubleError
+from airflow_provider_cm.emulator.probe.dataset_questions import DATASET_QUESTIONS
 from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.questions import QUESTIONS
 from airflow_provider_cm.emulator.probe.report import ProbeReport
-from airflow_provider_cm.emulator.probe.scratch import Answer, Ask, ScratchProject, UnsettledError
+from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_cm.emulator.probe.scratch import Ask, ScratchProject
 
 _TRIES = 3
 
@@ -87,11 +90,12 @@ class ProbeRun:
         self._tell("a wrong token")
         reply = self._client.call("GET", self._scratch.project, token=f"probe-{secrets.token_hex(16)}")
         challenge = reply.headers.get("WWW-Authenticate")
-        shown = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
-        self.report.observed["a wrong token"] = f"{reply}, {shown}"
+        output = f"with WWW-Authenticate: {challenge[:60]!r}" if challenge else "without WWW-Authenticate"
+        self.report.observed["a wrong token"] = f"{reply}, {output}"
 
     def _about_messages(self) -> dict[str, Ask]:
-        return MESSAGE_QUESTIONS if self._scratch.may_load else dict.fromkeys(MESSAGE_QUESTIONS, _needs_loading)
+        questions = MESSAGE_QUESTIONS | DATASET_QUESTIONS
+        return questions if self._scratch.may_load else dict.fromkeys(questions, _needs_loading)
 
     def _about_tokens(self) -> dict[str, Ask]:
         credentials = self._client.credentials

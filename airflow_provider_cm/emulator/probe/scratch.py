@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.emulator.probe.client import StoppedError
 from airflow_provider_cm.emulator.probe.credentials import DeniedError, TroubleError
+from airflow_provider_cm.emulator.probe.scratch_datasets import ScratchDatasets
+from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator.probe.client import ProbeClient, ProbeReply
 
 Json = dict[str, Any]
-# A setting's value, and the evidence for it.
-Answer = tuple[object, str]
 Ask = Callable[["ScratchProject"], Answer]
 Place = tuple[str, str]
 
 _LOOKS = 3
-
-
-class UnsettledError(Exception):
-    """A question has no answer; the message says why."""
 
 
 class ScratchProject:
@@ -45,6 +41,7 @@ class ScratchProject:
         # Whether messages may be loaded, which is billed.
         self.may_load = False
         self.left_projects: list[str] = []
+        self.datasets = ScratchDatasets(client, project, self.name)
         self._count = 0
         self._bench: dict[str, Any] | None = None
         # Every place that a source was asked for in, those whose request was not answered, what exists, what did.
@@ -115,10 +112,11 @@ class ScratchProject:
 
     def tidy(self, *, keep_bench: bool) -> None:
         """Delete what the last question made; what can't be deleted now is left to :meth:`clean`."""
-        kept = self._bench["id"] if self._bench and keep_bench else None
-        if kept is None:
+        remaining = self._bench["id"] if self._bench and keep_bench else None
+        if remaining is None:
             self._bench = None
-        for source_id in [each for each in self._made if each != kept and each not in self._stubborn]:
+        self.datasets.tidy()
+        for source_id in [each for each in self._made if each != remaining and each not in self._stubborn]:
             try:
                 self.delete(source_id)
             except TroubleError:
@@ -131,6 +129,7 @@ class ScratchProject:
         :return: what is left, and what can't be known.
         """
         self._bench = None
+        left_datasets, unsure_datasets = self.datasets.clean()
         try:
             # Also what a server made although its answer said otherwise.
             self._adopt(self.client.call("GET", self.project).sources if self._places else [])
@@ -139,14 +138,14 @@ class ScratchProject:
         unsure = [text for place in sorted(self._unanswered) if (text := self._look(place))]
         left = [text for source_id in list(self._made) if (text := self._remove(source_id))]
         left += [f"{project}: a project that the service made by itself" for project in self.left_projects]
-        return left, unsure
+        return left_datasets + left, unsure_datasets + unsure
 
     def _adopt(self, sources: list[Json]) -> None:
         # Only names that were made up here, and asked for: nobody else has them.
         folded = {_folded(place): place for place in self._places}
         for source in sources:
-            shown = str(source.get("owner")), str(source.get("name"))
-            place = shown if shown in self._places else folded.get(_folded(shown))
+            output = str(source.get("owner")), str(source.get("name"))
+            place = output if output in self._places else folded.get(_folded(output))
             if place and isinstance(source.get("id"), str):
                 self._made[source["id"]] = place
                 self._unanswered.discard(place)

@@ -301,7 +301,7 @@ def _token(grant: Grant) -> dict[str, object]:
         "permissions": sorted(grant.permissions),
         "expires_at": expires_at,
         "tenant": grant.tenant,
-        "organisation": grant.organisation,
+        "organization": grant.organization,
     }
 
 

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 def _find_by_name(call: OperationCall) -> StoredBucket:
     owner, name = call.path["owner"], call.path["bucket_name"]
-    found = call.tenant.bucket(owner, name, call.settings)
-    if found is None:
+    matches = call.tenant.bucket(owner, name, call.settings)
+    if matches is None:
         raise RefusedRequestError(404, f"Bucket '{owner}/{name}' not found")
-    return found
+    return matches
 
 
 def _find_by_id(call: OperationCall) -> StoredBucket:
     bucket_id = call.path["bucket_id"]
-    found = call.tenant.buckets.get(bucket_id)
-    if found is None:
+    matches = call.tenant.buckets.get(bucket_id)
+    if matches is None:
         raise RefusedRequestError(404, f"Bucket '{bucket_id}' not found")
-    return found
+    return matches
 
 
 @operation("getAllBuckets")
@@ -41,8 +41,8 @@ def list_buckets(call: OperationCall) -> Response:
 def list_project_buckets(call: OperationCall) -> Response:
     """List the buckets of a project."""
     project = call.tenant.existing_project(call.path["owner"], call.settings)
-    found = [each for each in call.tenant.buckets.values() if each.owner == project.name]
-    return ok(buckets=[bucket_json(each, call.settings) for each in found])
+    matches = [each for each in call.tenant.buckets.values() if each.owner == project.name]
+    return ok(buckets=[bucket_json(each, call.settings) for each in matches])
 
 
 @operation("getBucket")

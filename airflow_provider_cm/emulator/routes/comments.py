@@ -115,10 +115,10 @@ def _keep_user_properties(comments: list[Json], target: Target, overridden: set[
     for comment in comments:
         if (old := there.get(comment["id"])) is not None:
             sent = comment.get("user_properties", {})
-            kept = {
+            remaining = {
                 name: each for name, each in old.fields.get("user_properties", {}).items() if name not in overridden
             }
-            comment["user_properties"] = kept | {name: each for name, each in sent.items() if name in overridden}
+            comment["user_properties"] = remaining | {name: each for name, each in sent.items() if name in overridden}
 
 
 def _comment(document: Json, settings: EmulatorSettings) -> Json:
@@ -134,10 +134,10 @@ def get_comment(call: OperationCall) -> Response:
     """Get a message by id."""
     target = target_of(call)
     comment_id = call.path["comment_id"]
-    found = target.store.get(target.tenant, target.source, [comment_id])
-    if not found:
+    matches = target.store.get(target.tenant, target.source, [comment_id])
+    if not matches:
         raise RefusedRequestError(404, f"Comment '{comment_id}' not found")
-    return ok(comment=message_jsons(found.values(), target, markup=call.query.get("include_markup", False))[0])
+    return ok(comment=message_jsons(matches.values(), target, markup=call.query.get("include_markup", False))[0])
 
 
 @operation("deleteComment")
@@ -171,12 +171,12 @@ def iterate(call: OperationCall) -> Response:
             target.tenant, target.source, least=least, most=most, after=after, descending=descending, limit=limit + 1
         )
     )
-    shown = page[:limit]
-    answer: Json = {"comments": message_jsons(shown, target, markup=query.get("include_markup", False))}
+    output = page[:limit]
+    answer: Json = {"comments": message_jsons(output, target, markup=query.get("include_markup", False))}
     if query.get("include_thread_properties"):
-        answer["thread_properties"] = [_thread_properties(target, each.thread, each.id) for each in shown]
+        answer["thread_properties"] = [_thread_properties(target, each.thread, each.id) for each in output]
     if len(page) > limit:
-        answer["continuation"] = _token(shown[-1].timestamp, shown[-1].id)
+        answer["continuation"] = _token(output[-1].timestamp, output[-1].id)
     return ok(**answer)
 
 
@@ -218,5 +218,5 @@ def statistics(call: OperationCall) -> Response:
 def threads(call: OperationCall) -> Response:
     """List the threads of a source."""
     target = target_of(call)
-    found = target.store.threads(target.tenant, target.source)
-    return ok(threads=[{"thread_id": thread, "comments": ids} for thread, ids in found.items()])
+    matches = target.store.threads(target.tenant, target.source)
+    return ok(threads=[{"thread_id": thread, "comments": ids} for thread, ids in matches.items()])

@@ -48,12 +48,12 @@ def export(call: OperationCall) -> Response:
         first, second = read_token(body["continuation"], f"{messages.dataset.id} {by}", 2)
         after = (first, second)
     descending = settings.export_order == "descending"
-    found = messages.walk(by, least=least, most=most, after=after, descending=descending, sources=sources)
+    matches = messages.walk(by, least=least, most=most, after=after, descending=descending, sources=sources)
     if "comment_uids" in body:
         wanted = set(body["comment_uids"])
-        found = (each for each in found if each.uid in wanted)
+        matches = (each for each in matches if each.uid in wanted)
     limit = int(body.get("limit", _USUAL_PAGE))
-    page = list(islice(found, limit + 1))
+    page = list(islice(matches, limit + 1))
     answer: Json = {"comments": [exported_json(each, messages) for each in page[:limit]]}
     if len(page) > limit:
         answer["continuation"] = token(f"{messages.dataset.id} {by}", *page[limit - 1].position)
@@ -83,8 +83,8 @@ def query(call: OperationCall) -> Response:
         if "continuation" in body:
             first, second = read_token(body["continuation"], kind, 2)
             after = (first, second)
-        found = messages.walk("timestamp", after=after, descending=True)
-        page = list(islice((each for each in found if passes(each)), limit + 1))
+        matches = messages.walk("timestamp", after=after, descending=True)
+        page = list(islice((each for each in matches if passes(each)), limit + 1))
         if len(page) > limit:
             answer["continuation"] = token(kind, *page[limit - 1].position)
     else:
@@ -100,8 +100,8 @@ def query(call: OperationCall) -> Response:
 def _rank(each: DatasetMessage, order: Json, messages: DatasetMessages) -> Any:
     if order["kind"] == "sample":
         return hashlib.sha256(f"{order['seed']} {each.uid}".encode()).digest()
-    found = messages.predictions.labels(each.uid, each.message)
-    return -max((label["probability"] for label in found if label["name"] == order["label"]), default=0.0)
+    matches = messages.predictions.labels(each.uid, each.message)
+    return -max((label["probability"] for label in matches if label["name"] == order["label"]), default=0.0)
 
 
 @operation("getLabellings")
@@ -110,7 +110,7 @@ def labellings(call: OperationCall) -> Response:
     messages, request = messages_of(call), call.query
     answer: Json = {"entity_defs": messages.dataset.fields["entity_defs"]}
     if "id" in request:
-        found, predictions = messages.find(request["id"]), True
+        matches, predictions = messages.find(request["id"]), True
     elif "source_id" in request:
         limit, predictions = request.get("limit", _USUAL_PAGE), request.get("return_predictions", False)
         kind, after = f"{messages.dataset.id} {request['source_id']}", None
@@ -118,23 +118,23 @@ def labellings(call: OperationCall) -> Response:
             first, second = read_token(request["after"], kind, 2)
             after = (first, second)
         all_found = messages.walk("created", after=after, sources=[request["source_id"]])
-        found = list(islice((each for each in all_found if messages.annotation(each)), limit))
-        if found:
+        matches = list(islice((each for each in all_found if messages.annotation(each)), limit))
+        if matches:
             # The vendor's client goes on until a page is empty, and each page must end elsewhere.
-            answer["after"] = token(kind, *found[-1].position)
+            answer["after"] = token(kind, *matches[-1].position)
     else:
         raise RefusedRequestError(400, "Either id or source_id is required (in query parameters)")
-    return ok(**answer, results=[annotated_json(each, messages, predictions=predictions) for each in found])
+    return ok(**answer, results=[annotated_json(each, messages, predictions=predictions) for each in matches])
 
 
 @operation("updateCommentLabelling")
 def annotate(call: OperationCall) -> Response:
     """Replace annotations of a message: what is left out stays, what is empty goes."""
     messages, body = messages_of(call), call.body
-    found = messages.find([call.path["comment_uid"]])
-    if not found:
+    matches = messages.find([call.path["comment_uid"]])
+    if not matches:
         raise RefusedRequestError(404, f"Comment '{call.path['comment_uid']}' not found")
-    each = found[0]
+    each = matches[0]
     dataset = messages.dataset
     annotation = messages.annotation(each) or Annotation(each.message.created, "", call.state.now())
     annotation.user_id, annotation.at = call.grant.user_id, call.state.now()

@@ -74,8 +74,8 @@ def create_dataset(call: OperationCall) -> Response:
     if copied:
         _mark_annotated(messages_of(call, dataset))
     call.state.changed()
-    shown = dataset_json(dataset, call.settings)
-    return ok(dataset=shown) if copied is None else ok(dataset=shown, num_copied=copied)
+    output = dataset_json(dataset, call.settings)
+    return ok(dataset=output) if copied is None else ok(dataset=output, num_copied=copied)
 
 
 def _mark_annotated(messages: DatasetMessages) -> None:

@@ -27,8 +27,8 @@ def predict(call: OperationCall) -> Response:
     if not 1 <= version <= messages.dataset.model_version:
         raise RefusedRequestError(404, f"Model version {version} not found")
     uids = call.body["uids"]
-    found = {each.uid: each for each in messages.find(uids)}
+    matches = {each.uid: each for each in messages.find(uids)}
     for uid in uids:
-        if uid not in found:
+        if uid not in matches:
             raise RefusedRequestError(404, f"Comment '{uid}' not found")
-    return ok(predictions=[predicted_json(found[uid], call.body, messages) for uid in uids])
+    return ok(predictions=[predicted_json(matches[uid], call.body, messages) for uid in uids])

@@ -11,6 +11,8 @@ from airflow_provider_cm.emulator.serializers import source_json
 from airflow_provider_cm.emulator.source_fields import source_fields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.responses import Response
 
     from airflow_provider_cm.emulator.records import StoredSource
@@ -21,8 +23,8 @@ def _respond(call: OperationCall, source: StoredSource, *, language: bool = True
 
 
 def _respond_with_list(call: OperationCall, project: str | None) -> Response:
-    found = call.readable.list_sources(project, call.settings)
-    return ok(sources=[source_json(source, call.settings, language=False) for source in found])
+    matches = call.readable.list_sources(project, call.settings)
+    return ok(sources=[source_json(source, call.settings, language=False) for source in matches])
 
 
 def find_source(call: OperationCall, *, write: bool = False) -> StoredSource:
@@ -65,17 +67,18 @@ def get_source_by_id(call: OperationCall) -> Response:
 @operation("createSource")
 def create_source(call: OperationCall) -> Response:
     """Create a source."""
-    fields = source_fields(call.body["source"], call.settings, update=False)
-    source = call.tenant.create_source(call.path["owner"], call.path["source_name"], fields, call.settings)
-    call.state.changed()
-    return _respond(call, source)
+    return _write(call, call.tenant.create_source, update=False)
 
 
 @operation("updateSource")
 def update_source(call: OperationCall) -> Response:
     """Update a source."""
-    fields = source_fields(call.body["source"], call.settings, update=True)
-    source = call.tenant.update_source(call.path["owner"], call.path["source_name"], fields, call.settings)
+    return _write(call, call.tenant.update_source, update=True)
+
+
+def _write(call: OperationCall, write: Callable[..., StoredSource], *, update: bool) -> Response:
+    fields = source_fields(call.body["source"], call.settings, update=update)
+    source = write(call.path["owner"], call.path["source_name"], fields, call.settings)
     call.state.changed()
     return _respond(call, source)
 

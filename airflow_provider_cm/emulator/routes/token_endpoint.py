@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-async def token(request: Request, state: State, organisation: str | None) -> Response:
+async def token(request: Request, state: State, organization: str | None) -> Response:
     """
     Mint a token for an external application.
 
     The body is a form with ``grant_type=client_credentials``, ``client_id``, ``client_secret`` and ``scope``;
     the client may also authenticate with HTTP Basic. Without a scope, all scopes are granted.
 
-    :param organisation: the organisation in the path, whose tenants alone know the token then.
+    :param organization: the organization in the path, whose tenants alone know the token then.
     """
     if request.method != "POST":
         return JsonResponse({"error": "invalid_request"}, 405, {"Allow": "POST"})
@@ -53,7 +53,7 @@ async def token(request: Request, state: State, organisation: str | None) -> Res
         scopes = form.get("scope", "").split() or list(SCOPES)
         if not set(scopes) <= set(SCOPES):
             return _error("invalid_scope")
-        grant = state.tokens.mint(client_id, scopes, state.settings.token_lifetime, organisation)
+        grant = state.tokens.mint(client_id, scopes, state.settings.token_lifetime, organization)
         answer = {
             "access_token": grant.value,
             "expires_in": state.settings.token_lifetime,

@@ -20,8 +20,8 @@ def _of_token(call: OperationCall, grant: Grant) -> StoredUser:
     """Give the user behind a token, who has the same permissions in every project."""
     username = grant.name.partition("#")[0]
     permissions = {project: tuple(sorted(grant.permissions)) for project in call.tenant.projects}
-    kept = call.tenant.users.get(grant.user_id)
-    return kept or StoredUser(grant.user_id, username, f"{username}@example.com", permissions)
+    remaining = call.tenant.users.get(grant.user_id)
+    return remaining or StoredUser(grant.user_id, username, f"{username}@example.com", permissions)
 
 
 def _users(call: OperationCall) -> dict[str, StoredUser]:
@@ -31,10 +31,10 @@ def _users(call: OperationCall) -> dict[str, StoredUser]:
 
 def _find(call: OperationCall) -> StoredUser:
     user_id = call.path["user_id"]
-    found = _users(call).get(user_id)
-    if found is None:
+    matches = _users(call).get(user_id)
+    if matches is None:
         raise RefusedRequestError(404, f"User '{user_id}' not found")
-    return found
+    return matches
 
 
 @operation("getCurrentUser")

@@ -1,4 +1,4 @@
-"""The probe's questions about messages: it finds what was set, says what it costs, and asks only on demand."""
+"""The probe's questions about messages, datasets and quotas: what they find, what they cost, when they are asked."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.probe.cli import run
+from airflow_provider_cm.emulator.probe.dataset_questions import DATASET_QUESTIONS
 from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS, MOST_AI_UNITS
 
 if TYPE_CHECKING:
     from airflow_provider_cm.emulator import EmulatorServer, TenantHandle
 
 
+QUESTIONS = MESSAGE_QUESTIONS | DATASET_QUESTIONS
+
+
 @pytest.fixture
 def tenant(comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> TenantHandle:
     monkeypatch.setenv("CM_TOKEN", "emulator-admin")
     return comms_mining_emulator.tenant("/acme/dev/reinfer_")
+
+
+def datasets(server: EmulatorServer) -> list[str]:
+    return [dataset.name for dataset in server.state.tenants["/acme/dev/reinfer_"].datasets.by_id.values()]
 
 
 def _probe(tenant: TenantHandle, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[dict[str, Any], str]:
@@ -42,6 +51,23 @@ def _probe(tenant: TenantHandle, capsys: pytest.CaptureFixture[str], *more: str)
             "max_delete_ids": 128,
         },
         {"duplicate_messages": 409, "message_without_timestamp": 400, "naive_timestamp": 422},
+        {
+            "max_batch": 50,
+            "max_raw_email_batch": 5000,
+            "message_quota": 500,
+            "source_quota": 60,
+            "max_sources_per_dataset": 3,
+            "max_datasets_per_source": None,
+            "unknown_source": "accept",
+            "export_order": "descending",
+            "export_bounds": "from",
+            "predicted_label_names": "text",
+            "stream_start": "beginning",
+            "old_continuation": "ignore",
+            "max_stream_results": 70,
+        },
+        {"unknown_source": 404, "export_bounds": "to", "old_continuation": 409, "max_stream_results": 5000},
+        {"export_bounds": "neither", "old_continuation": 422},
     ],
 )
 def test_it_finds_what_was_set(
@@ -55,13 +81,14 @@ def test_it_finds_what_was_set(
         # Whatever is wrong with a message, it is left out: then the status is never seen.
         settings = {name: value for name, value in settings.items() if not name.endswith("timestamp")}
     report, err = _probe(tenant, capsys, "--load-messages")
-    asked = {name: value for name, value in report["settings"].items() if name in MESSAGE_QUESTIONS}
+    asked = {name: value for name, value in report["settings"].items() if name in QUESTIONS}
     assert asked == {name: truth[name] for name in asked}, report["evidence"]
     assert set(settings) <= set(asked), report["not_settled"]
-    assert len(asked) >= len(MESSAGE_QUESTIONS) - 2
+    assert len(asked) >= len(QUESTIONS) - 4
     assert 0 < tenant.bill.ai_units <= MOST_AI_UNITS
     assert f"at most\n{MOST_AI_UNITS} AI units (3 Platform units)" in err
     assert tenant.sources() == []
+    assert not datasets(comms_mining_emulator)
 
 
 def test_a_lag_is_measured_and_a_limit_is_noticed(
@@ -70,11 +97,48 @@ def test_a_lag_is_measured_and_a_limit_is_noticed(
     comms_mining_emulator.configure(statistics_lag_s=0.5, max_body_bytes=1_000_000)
     report, _ = _probe(tenant, capsys, "--load-messages")
     assert report["settings"]["statistics_lag_s"] == 1.0
-    assert report["not_settled"]["max_body_bytes"].startswith("20 MB answered 413")
+    assert 990_000 <= report["settings"]["max_body_bytes"] <= 1_000_000
+
+
+def test_lags_of_datasets_are_measured(
+    comms_mining_emulator: EmulatorServer, tenant: TenantHandle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comms_mining_emulator.configure(dataset_lag_s=0.5, prediction_lag_s=1.2)
+    report, _ = _probe(tenant, capsys, "--load-messages")
+    assert report["settings"]["dataset_lag_s"] == 1.0
+    assert report["settings"]["prediction_lag_s"] in (1.0, 2.0)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_without_the_permission_for_datasets_it_says_so(
+    comms_mining_emulator: EmulatorServer,
+    tenant: TenantHandle,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    comms_mining_emulator.configure(no_permission=status)
+    token = comms_mining_emulator.state.tokens.add("half", "half-token", ROLES["admin"] - {"voc"}, tenant=tenant.path)
+    monkeypatch.setenv("CM_TOKEN", "half-token")
+    report, _ = _probe(tenant, capsys, "--load-messages")
+    assert token.name == "half"
+    assert report["not_settled"]["export_order"].startswith(("datasets: ", "a dataset could not be created: 403"))
+    assert report["settings"]["max_batch"] == 16384
+
+
+def test_a_dataset_that_can_not_be_deleted_is_named(
+    comms_mining_emulator: EmulatorServer, tenant: TenantHandle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comms_mining_emulator.faults.add("500", "DELETE", "*/datasets/*", times=1000)
+    place = ["--endpoint", tenant.endpoint, "--project", "acme-dev", "--token-env", "CM_TOKEN"]
+    assert run([*place, "--yes", "--json", "--load-messages"], backoff=0.001) == 1
+    left = json.loads(capsys.readouterr().out)["left_behind"]
+    assert len(left) == len(datasets(comms_mining_emulator)) > 5
+    assert all("a dataset that can't be deleted: " in each for each in left)
 
 
 def test_without_being_told_to_it_loads_nothing(tenant: TenantHandle, capsys: pytest.CaptureFixture[str]) -> None:
     report, err = _probe(tenant, capsys)
     assert (tenant.bill.ai_units, "AI units" in err) == (0, False)
-    for name in MESSAGE_QUESTIONS:
+    for name in QUESTIONS:
         assert report["not_settled"][name] == "needs a few messages, which are billed (--load-messages)"

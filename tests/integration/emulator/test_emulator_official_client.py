@@ -226,6 +226,7 @@ def test_an_absent_project_is_named_as_the_client_looks_for_it(client: Client) -
     assert client("GET", "/api/_private/projects/absent", status=404)["message"] == "No such project: 'absent'"
 
 
+_COUNT: dict[str, Any] = {"comment_filter": {}, "label_property_timeseries": False, "label_timeseries": True}
 # Method, path with its odd habits, body, and the key of the answer.
 HABITS: list[tuple[str, str, object, str]] = [
     ("GET", "/api/_private/buckets/acme-dev%2Fmail", None, "bucket"),
@@ -241,6 +242,16 @@ HABITS: list[tuple[str, str, object, str]] = [
     ("GET", "/api/v1/projects", None, "projects"),
     ("GET", "/api/_private/projects", None, "projects"),
     ("POST", "/auth/refresh-user-permissions", {}, "permissions_refreshed"),
+    ("GET", "/api/_private/quotas", None, "quotas"),
+    ("GET", "/api/v1/datasets", None, "datasets"),
+    ("GET", "/api/v1/datasets/acme-dev%2Fall", None, "dataset"),
+    ("GET", "/api/v1/datasets/id:{dataset}", None, "dataset"),
+    ("POST", "/api/_private/datasets/acme-dev%2Fall/statistics", {**_COUNT, "time_resolution": "day"}, "statistics"),
+    ("POST", "/api/_private/datasets/acme-dev%2Fall/summary", {"filter": {}}, "summary"),
+    ("POST", "/api/_private/datasets/acme-dev%2Fall/labellers", {}, "labellers"),
+    ("POST", "/api/v1/datasets/acme-dev%2Fall/labellers/1/predict-comments", {"uids": ["{source}.1"]}, "predictions"),
+    ("GET", "/api/v1/datasets/acme-dev%2Fall/streams", None, "streams"),
+    ("PUT", "/api/v1/datasets/acme-dev%2Fall/streams", {"stream": {"name": "mine"}}, "stream"),
 ]
 
 
@@ -252,6 +263,12 @@ def test_habits_on_the_wire(
         comms_mining_emulator.reset()
         tenant = comms_mining_emulator.tenant(base)
         bucket = tenant.add_bucket("acme-dev", "mail")
-        tenant.add_source("acme-dev", "inbox")
-        answer = Client(comms_mining_emulator, base)(method, path.format(bucket=bucket["id"]), body)
+        source = tenant.add_source("acme-dev", "inbox")
+        tenant.add_messages("acme-dev", "inbox", [{"id": "1", "messages": [{"body": {"text": "Hello"}}]}])
+        dataset = tenant.add_dataset("acme-dev", "all", sources=["inbox"])
+        made = {"bucket": bucket["id"], "source": source["id"], "dataset": dataset["id"]}
+        sent = body
+        if isinstance(body, dict) and "uids" in body:
+            sent = {"uids": [each.format(**made) for each in body["uids"]]}
+        answer = Client(comms_mining_emulator, base)(method, path.format(**made), sent)
         assert set(answer) == {key, "status"}

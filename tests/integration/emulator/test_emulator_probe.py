@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_cm.emulator import EmulatorServer, EmulatorSettings
-from airflow_provider_cm.emulator.dataset_settings import DatasetSettings
 from airflow_provider_cm.emulator.probe.cli import run
 from airflow_provider_cm.emulator.probe.client import ProbeClient, _retry_after, clean
 from airflow_provider_cm.emulator.probe.credentials import TokenCredentials
+from airflow_provider_cm.emulator.probe.dataset_questions import DATASET_QUESTIONS
 from airflow_provider_cm.emulator.probe.limits import longest
 from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
 from airflow_provider_cm.emulator.probe.run import ProbeRun
-from airflow_provider_cm.emulator.probe.scratch import ScratchProject, UnsettledError
+from airflow_provider_cm.emulator.probe.scratch import ScratchProject
+from airflow_provider_cm.emulator.probe.unsettled import UnsettledError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +43,7 @@ PATH = "/acme/dev/reinfer_"
 EXAMPLES = int(os.environ.get("EMULATOR_EXAMPLES", "12"))
 SEED = random.randrange(2**32) if os.environ.get("EMULATOR_SEED") == "random" else 1
 # Asking would harm the tenant, or would need more than one machine and one moment.
-HARMFUL = {"source_quota", "rate_limit", "latency_ms", "read_lag_s", "date_offset_s"}
-HARMFUL |= {"message_quota", "max_batch", "max_raw_email_batch"}
-# No question asks about them so far.
-HARMFUL |= set(DatasetSettings.model_fields)
+NEVER_ASKED = {"rate_limit", "latency_ms", "read_lag_s", "date_offset_s", "predicted_labels", "stream_results"}
 APPLICATION = {"token_lifetime", "invalid_client"}
 SECRETS = {"CM_TOKEN": "emulator-admin", "CM_VIEWER": "emulator-viewer", "CM_SECRET": "emulator-secret"}
 
@@ -96,15 +94,15 @@ def test_it_settles_what_can_be_settled(
     assert run(_arguments(tenant, "--load-messages", application=True)) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
-    expected = {name: value for name, value in settings.model_dump(mode="json").items() if name not in HARMFUL}
+    expected = {name: value for name, value in settings.model_dump(mode="json").items() if name not in NEVER_ASKED}
     assert report["settings"] == expected
-    assert set(report["not_settled"]) == HARMFUL
+    assert set(report["not_settled"]) == NEVER_ASKED
     assert 0 < tenant.bill.ai_units <= 15
     assert set(report["evidence"]) == set(expected)
     assert report["observed"]["a wrong token"].startswith("401 'The token is not valid'")
     assert (report["left_behind"], report["unsure"], report["stopped"]) == ([], [], None)
     assert (_own(tenant), report["requests"]) == ([], len(comms_mining_emulator.requests))
-    assert report["requests"] <= 105
+    assert report["requests"] <= 185
     assert "will create" in err
     for secret in SECRETS.values():
         assert secret not in out + err
@@ -115,7 +113,7 @@ def test_the_report_is_a_command_line_that_works(tenant: TenantHandle, capsys: p
     out = capsys.readouterr().out
     for text in (
         "duplicate_put = 409\n      it answered 409 \"Source 'acme-dev/probe-",
-        "  rate_limit: finding it out would mean",
+        "  rate_limit: finding it out would load the service",
         "  token_lifetime: needs an external application (--app-id)",
         "requests were sent.\nEverything that was created is deleted again.\n",
     ):
@@ -186,7 +184,9 @@ def test_random_settings_are_found_again(ticking: EmulatorServer, monkeypatch: p
     tenant = ticking.tenant(PATH)
     report = _probe(tenant).go()
     _compare(report, settings)
-    excused = HARMFUL | APPLICATION | set(MESSAGE_QUESTIONS)  # those are asked in test_emulator_messages_probe.py
+    excused = (
+        NEVER_ASKED | APPLICATION | set(MESSAGE_QUESTIONS | DATASET_QUESTIONS)
+    )  # asked in test_emulator_messages_probe.py
     if settings.languages == ("en",):
         excused |= {"language_on_update"}  # no second language to tell by
     if settings.shapes == "docs" and settings.kind_on_update != "refuse":
@@ -330,7 +330,7 @@ def test_an_expired_token_is_minted_anew(
     comms_mining_emulator.faults.add("expired-token", probability=0.1, seed=1)
     assert run(_arguments(tenant, "--load-messages", application=True), backoff=0.001) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report["not_settled"]) == HARMFUL
+    assert set(report["not_settled"]) == NEVER_ASKED
     assert 0 < tenant.bill.ai_units <= 15
     assert _own(tenant) == []
 

@@ -315,12 +315,5 @@ def test_every_setting_states_its_default_and_evidence() -> None:
     rows = {name: (allowed, default, text) for name, allowed, default, text in describe()}
     assert set(rows) == set(EmulatorSettings.model_fields)
     assert rows["duplicate_put"][:2] == ("400 | 409 | 422 | upsert", "409")
-    not_guessed = {
-        "shapes",
-        "max_description",
-        "max_sensitive_properties",
-        "token_lifetime",
-        "source_quota",
-        "latency_ms",
-    }
+    not_guessed = {"shapes", "max_description", "max_sensitive_properties"}
     assert {name for name, row in rows.items() if "guess" not in row[2].lower()} == not_guessed

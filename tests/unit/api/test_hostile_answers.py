@@ -214,10 +214,10 @@ class Moody(DeveloperToken):
     def bearer(self, *args: Any) -> Any:
         return away() if not self.renews and self.troubles and self.troubles.pop(0) else super().bearer(*args)
 
-    def renew(self, *args: Any) -> bool:
+    def renew(self, *args: Any) -> Any:
         if self.renews and self.troubles and self.troubles.pop(0):
             away()
-        return self.renews
+        return self._bearer if self.renews else None
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -286,8 +286,18 @@ def test_a_create_whose_field_is_never_shown_stays_unknown(serve: Serve) -> None
     assert server.methods == ["PUT", "GET", "GET"]
 
 
-def test_an_absent_bucket_is_no_bucket_and_not_unknown(serve: Serve) -> None:
-    fake = Fake(Clock(), (False, RESET)).existing(0)
+def test_a_bucket_that_the_server_does_not_show_leaves_a_create_unknown(serve: Serve) -> None:
+    fake = Fake(Clock(), (True, RESET))
+    fake.hidden = fake.hidden_by_id = {"bucket_id"}
+    server, api = start(serve, fake)
+    with fails(OutcomeUnknownError) as caught:
+        api.create("acme", "example", bucket_id="1f2e3d4c5b6a7980")
+    assert "the server does not show its bucket_id" in caught.text
+    assert server.methods == ["PUT", "GET", "GET"]
+
+
+def test_a_complete_response_without_a_bucket_shows_that_there_is_none(serve: Serve) -> None:
+    fake = Fake(Clock(), (False, RESET)).existing(0, _kind="call")
     server, api = start(serve, fake)
     with fails(ConflictError) as caught:
         api.create("acme", "example", bucket_id="1f2e3d4c5b6a7980")
@@ -343,7 +353,7 @@ def test_the_order_of_sensitive_properties_means_nothing(serve: Serve) -> None:
 
 @pytest.mark.parametrize("there", ["1f2e3d4c5b6a7980", None])
 def test_a_lost_detachment_is_settled_by_whether_a_bucket_is_there(serve: Serve, there: str | None) -> None:
-    fake = Fake(Clock(), (False, RESET)).existing()
+    fake = Fake(Clock(), (False, RESET)).existing(_kind="call")
     if there:
         (fake.there or {})["bucket_id"] = there
     server, api = start(serve, fake)

@@ -36,7 +36,7 @@ def test_only_what_identifies_a_source_is_required() -> None:
         read.sensitive_properties,
     )
     assert rest == (None,) * 6
-    assert [name for name in SETTABLE if read.knows(name)] == ["bucket_id"]
+    assert [name for name in SETTABLE if read.knows(name)] == []
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", {}, {"id": "1", "owner": "o"}, {"id": 1, "owner": "o", "name": "n"}])
@@ -101,8 +101,11 @@ COMPARED: list[tuple[dict[str, Any], dict[str, Any], list[str], list[str]]] = [
     ({"sensitive_properties": []}, {"sensitive_properties": []}, [], []),
     ({}, {"kind": "call"}, [], ["kind"]),
     ({}, {"email_transform_tag": "x", "title": "y"}, ["title"], ["email_transform_tag"]),
-    ({}, {"bucket_id": "1f"}, ["bucket_id"], []),
-    ({}, {"bucket_id": None}, [], []),
+    ({}, {"bucket_id": "1f"}, [], ["bucket_id"]),
+    ({}, {"bucket_id": None}, [], ["bucket_id"]),
+    ({"_kind": "call"}, {"bucket_id": "1f"}, ["bucket_id"], []),
+    ({"_kind": "call"}, {"bucket_id": None}, [], []),
+    ({"_kind": "call"}, {"email_transform_tag": "x"}, ["email_transform_tag"], []),
     ({"bucket_id": None}, {"bucket_id": None}, [], []),
     ({"bucket_id": "1f"}, {"bucket_id": None}, ["bucket_id"], []),
     ({"title": None}, {"title": "x"}, ["title"], []),

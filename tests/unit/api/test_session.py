@@ -344,7 +344,7 @@ def test_an_observer_is_told_of_each_request_and_each_wait(serve: Serve) -> None
     assert all(each.total_ms == 0 for each in failed.exchanges), "the waits are no time of a request"
     assert failed.total_ms == pytest.approx(sum(each.seconds for each in waits) * 1000)
     assert (failed.attempts, failed.repeats) == (3, 2)
-    assert [(each.status, each.told) for each in waits] == [(503, True), (429, False)]
+    assert [(each.status, each.requested) for each in waits] == [(503, True), (429, False)]
     assert waits[0].seconds == 7
     assert ([(each.status, each.error) for each in fine.exchanges], fine.repeats) == ([(200, None)], 0)
 
@@ -352,7 +352,7 @@ def test_an_observer_is_told_of_each_request_and_each_wait(serve: Serve) -> None
 def test_a_wait_is_announced_with_its_reason(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     server = serve(error(503, f"no {TOKEN} today", headers={"Retry-After": "7"}), ok())
     session_to(server).request("GET", "sources")
-    (record,) = [record for record in caplog.records if record.name == "airflow_provider_cm.api.session"]
+    (record,) = [record for record in caplog.records if record.name == "airflow_provider_cm.api.retry"]
     assert record.levelname == "WARNING"
     assert "GET sources: 503 Service Unavailable: no *** today" in record.getMessage()
     assert record.getMessage().endswith("trying again in 7.0 s")

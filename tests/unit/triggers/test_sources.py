@@ -51,7 +51,7 @@ async def events_of(waiting: SourceTrigger) -> list[TriggerEvent]:
 
 
 def wait(*meanwhile: Callable[[], object], **arguments: Any) -> Any:
-    """Let a trigger wait, do something every 0.1 s meanwhile, and give the payload of its one event."""
+    """Let a trigger wait, do something every 0.1 s meanwhile (again while that is ``False``), and give the payload."""
 
     async def both() -> list[TriggerEvent]:
         waiting = asyncio.create_task(events_of(trigger(**arguments)))
@@ -322,9 +322,9 @@ def test_what_cannot_change_ends_the_wait_at_once(connect: Connect, answer: Answ
     [
         ({"until": "updated"}, "updated_after: until='updated' needs it"),
         ({"updated_after": "2026-11-22"}, "updated_after: it says nothing to until='exists'"),
-        ({"deadline": "soon"}, "deadline: 'soon' is not a moment in ISO 8601"),
-        ({"execution_deadline": "soon"}, "execution_deadline: 'soon' is not a moment in ISO 8601"),
-        ({"looked_at": "now"}, "looked_at: 'now' is not a moment in ISO 8601"),
+        ({"deadline": "soon"}, "deadline: 'soon' is not a moment such as"),
+        ({"execution_deadline": "soon"}, "execution_deadline: 'soon' is not a moment such as"),
+        ({"looked_at": "now"}, "looked_at: 'now' is not a moment such as"),
         ({"endpoint": "ftp://cm.example.com"}, "endpoint: "),
         ({"max_failure_seconds": -1}, "max_failure_seconds: -1 is not a number of seconds above 0"),
         ({"max_consecutive_failures": 0}, "max_consecutive_failures: 0 is not a whole number of 1 or more"),
