@@ -83,27 +83,34 @@ class Gaps:
     """How late the event loop serves one who asks to be woken every 5 ms."""
 
     def __init__(self) -> None:
-        self._gaps: list[float] = []
-        self._own: list[float] = []
-        self._collecting = 0.0
+        self._gaps: list[tuple[float, float]] = []
+        self._collections: list[tuple[float, float]] = []
+        self._began = 0.0
         gc.callbacks.append(self._collected)
         self._task = asyncio.create_task(self._watch())
 
     def _collected(self, phase: str, _: dict[str, int]) -> None:
-        self._collecting += time.perf_counter() * (1 if phase == "stop" else -1)
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self._collections.append((self._began, time.perf_counter()))
 
     async def _watch(self) -> None:
         while True:
-            before, collecting = time.perf_counter(), self._collecting
+            before = time.perf_counter()
             await asyncio.sleep(0.005)
-            self._gaps.append((time.perf_counter() - before - 0.005) * 1000)
-            self._own.append(self._gaps[-1] - (self._collecting - collecting) * 1000)
+            self._gaps.append((before + 0.005, time.perf_counter()))
+
+    def _own(self, begin: float, end: float) -> float:
+        """Give the part of a gap that is no garbage collection."""
+        return end - begin - sum(max(0.0, min(end, stop) - max(begin, start)) for start, stop in self._collections)
 
     def take(self) -> dict[str, float]:
         """Give the longest and the 99th percentile since the last time, and the longest without collections, in ms."""
-        gaps, own = sorted(self._gaps), max(self._own)
-        self._gaps, self._own = [], []
-        return {"max": gaps[-1], "p99": gaps[int(len(gaps) * 0.99)], "own": own}
+        gaps = sorted(end - begin for begin, end in self._gaps)
+        own = max(self._own(*gap) for gap in self._gaps)
+        self._gaps, self._collections = [], []
+        return {"max": gaps[-1] * 1000, "p99": gaps[int(len(gaps) * 0.99)] * 1000, "own": own * 1000}
 
 
 class Runner:

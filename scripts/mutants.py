@@ -28,7 +28,7 @@ SECONDS = 90
 
 API = "airflow_provider_cm/api"
 UNIT = "tests/unit/api"
-SETTLE, RETRY, AUTH = f"{UNIT}/test_settle.py", f"{UNIT}/test_retry.py", f"{UNIT}/test_auth.py"
+SETTLE, RETRY, AUTH = f"{UNIT}/test_lost_responses.py", f"{UNIT}/test_retry.py", f"{UNIT}/test_client_credentials.py"
 SESSION, TRANSPORT = f"{UNIT}/test_session.py", f"{UNIT}/test_transport.py"
 OPERATORS, TRIGGER_TESTS = "tests/unit/operators/test_sources.py", "tests/unit/triggers/test_sources.py"
 SHARING, WATCHING = "tests/integration/test_sharing.py", "tests/integration/test_watching.py"
@@ -63,7 +63,7 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-_DELETE = "return SettledWrite(self.session, call, lambda: self._by_id(source_id), accept, settle, refused).carry_out()"
+_DELETE = "return DeleteSource(self.session, check_source_id(source_id), project).carry_out()"
 _PLAIN_HEADER = (
     "prepared = session.prepare_request(requests.Request(method, url, data=body, headers={**headers, "
     "**auth(requests.Request('GET', url).prepare()).headers}))"
@@ -87,7 +87,7 @@ MUTANTS = [
             (
                 f"{API}/sources.py",
                 f"        {_DELETE}\n",
-                f"        try:\n            {_DELETE}\n        except NotFoundError:\n            return True\n",
+                f"        try:\n            {_DELETE}\n        except Exception:\n            return True\n",
             ),
         ),
         (SETTLE, "-k", "delete"),
@@ -96,9 +96,9 @@ MUTANTS = [
         "replay a create without the re-read",
         (
             (
-                f"{API}/settle.py",
-                "settled = self._look(attempted, error)",
-                'settled = None if self._call.method == "PUT" else self._look(attempted, error)',
+                f"{API}/lost_responses.py",
+                "settled = self._look(doubt)",
+                'settled = None if self.call.method == "PUT" else self._look(doubt)',
             ),
         ),
         (SETTLE, "-k", "create"),
@@ -107,7 +107,7 @@ MUTANTS = [
         "claim a source that was there before",
         (
             (
-                f"{API}/settle.py",
+                f"{API}/clocks.py",
                 "return source.updated_at - source.created_at > taken + CLOCK_TOLERANCE",
                 "return False",
             ),
@@ -116,7 +116,13 @@ MUTANTS = [
     ),
     Mutant(
         "send bucket_id: null on update",
-        ((f"{API}/sources.py", "        if detach_bucket:\n", "        if detach_bucket or bucket_id is None:\n"),),
+        (
+            (
+                f"{API}/sources.py",
+                "        if detach_bucket:\n",
+                "        if detach_bucket or 'bucket_id' not in wanted:\n",
+            ),
+        ),
         (f"{UNIT}/test_sources.py",),
     ),
     Mutant(
@@ -134,7 +140,7 @@ MUTANTS = [
     ),
     Mutant(
         "put the token in an error",
-        ((f"{API}/session.py", "return self._auth.scrub(text, self._transport)", "return text"),),
+        ((f"{API}/verdicts.py", "scrub = partial(redact, secrets=secrets)", "scrub = str"),),
         (SESSION, "-k", "echoes"),
     ),
     Mutant(
@@ -142,7 +148,7 @@ MUTANTS = [
         (
             (
                 f"{API}/session.py",
-                "if not (isinstance(reply, Reply) and reply.status == 401 and sent == 1):",
+                "if outcome.status != 401:",
                 "if True:",
             ),
         ),
@@ -178,7 +184,7 @@ MUTANTS = [
     ),
     Mutant(
         "take a gateway's HTML 404 for 'not there'",
-        ((f"{API}/session.py", "if problem is not None:", "if problem is not None and reply.status != 404:"),),
+        ((f"{API}/verdicts.py", "if problem is not None:", "if problem is not None and reply.status != 404:"),),
         (SESSION, "-k", "not_this_apis and JSON"),
     ),
     Mutant(
@@ -346,12 +352,12 @@ MUTANTS = [
     ),
     Mutant(
         "take a rendered 'False' for true",
-        ((f"{API}/values.py", 'return value.strip().lower() == "true"', "return bool(value)"),),
+        ((f"{API}/arguments.py", 'return value.strip().lower() == "true"', "return bool(value)"),),
         (OPERATORS,),
     ),
     Mutant(
         "take a lost update for done",
-        ((f"{API}/sources.py", "            if differences or unknown:\n", "            if False:\n"),),
+        ((f"{API}/source_writes.py", "        if differences or unknown:\n", "        if False:\n"),),
         (SETTLE, "-k", "update"),
     ),
     Mutant(
@@ -378,7 +384,7 @@ MUTANTS = [
     ),
     Mutant(
         "a token for each call instead of each process",
-        ((f"{API}/auth.py", "return _cells.setdefault(self._key, _Cell())", "return _Cell()"),),
+        ((f"{API}/client_credentials.py", "return _cells.setdefault(self._key, _Cell())", "return _Cell()"),),
         (AUTH, "-k", "thirty_two or life"),
     ),
     Mutant(
@@ -393,7 +399,7 @@ MUTANTS = [
     ),
     Mutant(
         "forget the proxy's password when a proxy is quoted",
-        ((f"{API}/bearer.py", "[*self.secrets(), *transport.secrets()]", "self.secrets()"),),
+        ((f"{API}/session.py", "[*self._auth.secrets(), *self._transport.secrets()]", "self._auth.secrets()"),),
         ("tests/secrets/test_secrets.py", "-k", "test_no_secret_is_shown"),
     ),
     Mutant(
@@ -408,7 +414,7 @@ MUTANTS = [
     ),
     Mutant(
         "secrets: let the exception of a secrets backend out",
-        ((f"{API}/bearer.py", "        failure = type(error).__name__\n    else:", "        raise\n    else:"),),
+        ((f"{API}/auth.py", "        failure = type(error).__name__\n    else:", "        raise\n    else:"),),
         (AUTH, "-k", "reload_that_breaks"),
     ),
     Mutant(
@@ -418,12 +424,12 @@ MUTANTS = [
     ),
     Mutant(
         "secrets: use a token that could not be masked",
-        ((f"{API}/auth.py", "        if failure is not None:\n", "        if False:\n"),),
+        ((f"{API}/client_credentials.py", "        if failure is not None:\n", "        if False:\n"),),
         (AUTH, "-k", "cannot_be_masked"),
     ),
     Mutant(
         "secrets: show them in results",
-        ((f"{API}/session.py", "payload = redact_data(payload, [", "payload = redact_data(payload, [] and ["),),
+        ((f"{API}/verdicts.py", "redact_data(payload, secrets)", "redact_data(payload, [])"),),
         (HOSTILE, "-k", "forges"),
     ),
     Mutant(
@@ -480,14 +486,14 @@ MUTANTS = [
     ),
     Mutant(
         "tokens: wait for another call's renewal without end",
-        ((f"{API}/bearer.py", "timeout=min(budget.remaining(), threading.TIMEOUT_MAX)", "timeout=30"),),
+        ((f"{API}/auth.py", "timeout=min(budget.remaining(), threading.TIMEOUT_MAX)", "timeout=30"),),
         (AUTH, "-k", "ends_with_the_own_time"),
     ),
     Mutant(
         "tokens: fail when an early renewal does",
         (
             (
-                f"{API}/auth.py",
+                f"{API}/client_credentials.py",
                 "                cell.renew_at = min(time.monotonic() + _EARLY_PAUSE, cell.expires_at)\n",
                 "                raise\n",
             ),

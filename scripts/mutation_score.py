@@ -6,7 +6,7 @@ in a process of their own, forked when pytest and Airflow are already imported.
 
     python -m scripts.mutation_score                      # a sample, as make mutants does
     python -m scripts.mutation_score --sample 50 --seed 7
-    python -m scripts.mutation_score --all --only rollout/writing
+    python -m scripts.mutation_score --all --only rollout/executor
 
 Which mutants are left out, since no test of behaviour can notice them, is said in :func:`is_text` and in pyproject.toml
 (``[tool.mutmut]``).

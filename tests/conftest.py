@@ -106,7 +106,7 @@ def sent(comms_mining_emulator: EmulatorServer) -> Sent:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let second looks come at once; tests/unit/api/test_lost_responses.py and tests/unit/triggers show that they wait."""
+    """Let second looks come at once; others in tests/unit show that they wait."""
     for module in ("api.lost_responses", "rollout.applying"):
         monkeypatch.setattr(f"airflow_provider_cm.{module}.LAG", 0.0)
     monkeypatch.setattr("airflow_provider_cm.triggers.condition.SECOND_LOOK_AFTER", 0.01)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import prose
+from tests.docs.blocks import PAGES, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,3 +92,8 @@ def f(told: str) -> str:
 def test_generated_tables_are_left_to_the_code_that_they_come_from(tmp_path: Path) -> None:
     page = "<!-- messages -->\n\n| it shall |\n\n<!-- /messages -->\n\nIt shall.\n"
     assert findings(tmp_path, page) == [(7, "shall")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_the_pages_are_clean(page: Path) -> None:
+    assert list(map(str, prose.check(page))) == []
