@@ -1,7 +1,8 @@
-"""``make test-faults``: random calls, rollouts and waits under faults, and docs/reliability.md written from them.
+"""``make test-faults``: random calls, rollouts, waits and loads under faults; docs/reliability.md is written from them.
 
-Usage: ``test_faults.py [--seed N] [--operations N] [--applies N] [--waits N] [--report FILE]``. Two processes work side
-by side, each with a seed of its own that follows from the one printed, so that a failure replays with ``--seed``.
+Usage: ``test_faults.py [--seed N] [--operations N] [--applies N] [--waits N] [--loads N] [--report FILE]``.
+Two processes work side by side, each with a seed of its own that follows from the one printed, so that a failure
+replays with ``--seed``.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
 STEPS = 50
-SECONDS = 900
+SECONDS = 1800
 INTRODUCTION = """# Reliability
 
 Written by `make test-faults`; no figure here is typed by hand.
 
-Three machines draw calls, rollouts and waits against the emulator, through a proxy that loses, cuts, holds back and
-delays what passes, and sends interim responses (100, 102, 103). The emulator answers wrongly, or with JSON that few
+Four machines draw calls, rollouts, waits and loads against the emulator, through a proxy that loses, cuts, holds back
+and delays what passes, and sends interim responses (100, 102, 103). The emulator answers wrongly, or with JSON that few
 parsers and databases take; somebody else changes the same sources at any point. Every setting of the emulator is
 drawn, so also replicas that lag behind, a gateway with another clock, names that mind no case, a token that may only
 read. What the client reports is checked against the server's own record of what it did and when. An oracle is a rule
@@ -67,6 +68,17 @@ Triggers wait for `exists`, `absent`, `updated`, `has_messages` and `match`, amo
 - A wait ends with an error only where something went wrong.
 - A wait does not time out where three polls in a row could have ended it.
 """
+LOADS = """## Loads
+
+Rows, good and bad, some of them in the source already, are loaded; when a load fails or is killed it is tried again,
+with or without the checkpoint that it left, sometimes with other rows in front or in the middle; and at last in peace.
+
+- A load that reports success has stored every good row as it is, and lists exactly the bad ones.
+- Its report adds up, and never claims more billable messages than the server has billed.
+- At the end the source holds the rows, and the bill is the number of distinct pairs of id and text that were not there
+  before, whatever was lost, repeated and killed on the way.
+- With nothing in the way a load fails only for what is wrong with the rows.
+"""
 LIMITS = """## What no client could know
 
 - While a replica lags by more than the second look waits for (two seconds for calls and rollouts; a shorter time in
@@ -82,7 +94,7 @@ LIMITS = """## What no client could know
 
 @dataclass
 class Machine:
-    """One of the three.
+    """One of the four.
 
     :param name: file of its test, and name of its seed in the report.
     :param least: how many it must have made, in all processes.
@@ -130,6 +142,7 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--applies", type=int, default=5_000)
     parser.add_argument("--waits", type=int, default=1_000)
+    parser.add_argument("--loads", type=int, default=20_000)
     parser.add_argument("--report", type=Path, default=ROOT / "docs/reliability.md")
     args = parser.parse_args()
     # A few more examples than needed: hypothesis ends some of them early.
@@ -144,6 +157,7 @@ def main() -> int:
         ),
         Machine("test_rollouts.py", args.applies, {"FAULT_APPLIES": share(args.applies)}, ROLLOUTS, "applies"),
         Machine("test_waits.py", args.waits, {"FAULT_WAITS": share(args.waits)}, WAITS, "waits"),
+        Machine("test_loads.py", args.loads, {"FAULT_LOADS": share(args.loads)}, LOADS, "loads"),
     ]
     print(f"seed {args.seed} (replay with --seed {args.seed})", flush=True)
     for machine in machines:
