@@ -64,14 +64,11 @@ class Settings:
     :param endpoint: normalised endpoint.
     :param secret: developer token or App Secret.
     :param app_id: App ID of an external application; ``None`` for a developer token.
-    :param identity_url: token endpoint, for an external application.
-    :param scope: scopes, for an external application; ``None`` for the default.
+    :param identity_url: token endpoint, for an external application; with ``scope``, which may be ``None``.
     :param timeout: seconds to connect, and seconds without a byte.
     :param load_timeout: seconds without a byte while a load of messages is answered.
-    :param max_attempts: ``None`` for the default.
-    :param max_retry_seconds: ``None`` for the default.
-    :param verify: see :class:`airflow_provider_cm.api.ApiSession`.
-    :param client_cert: the same.
+    :param max_attempts: ``None`` for the default, as for ``max_retry_seconds``.
+    :param verify: see :class:`airflow_provider_cm.api.ApiSession`, as for ``client_cert``.
     :param proxy: URL of a proxy, which can hold a password.
     :param allow_http: plain http is accepted to any host.
     :param ui_url: where the web interface is, if not at the endpoint.
@@ -192,14 +189,15 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         raise ConfigurationError(f"password: it is empty; put {what} there")
     identity_url, scope = _identity(extra, app_id, endpoint, allow_http)
     ui_url = _take(extra, "ui_url", values.text)
+    read_timeout = _take(extra, "read_timeout", values.seconds)
     return Settings(
         endpoint=endpoint,
         secret=fields.password,
         app_id=app_id,
         identity_url=identity_url,
         scope=scope,
-        timeout=(_take(extra, "connect_timeout", values.seconds) or 10.0, _read_timeout(extra) or 60.0),
-        load_timeout=_read_timeout(extra) or LOAD_TIMEOUT,
+        timeout=(_take(extra, "connect_timeout", values.seconds) or 10.0, read_timeout or 60.0),
+        load_timeout=read_timeout or LOAD_TIMEOUT,
         max_attempts=_take(extra, "max_attempts", lambda value, name: values.integer(value, name, minimum=1)),
         max_retry_seconds=_take(extra, "max_retry_seconds", values.seconds),
         verify=_take(extra, "verify", _verify),
@@ -243,10 +241,6 @@ def _extra(extra: object) -> dict[str, Any]:
 
 def _take(extra: Mapping[str, Any], name: str, parse: Callable[[Any, str], T]) -> T | None:
     return parse(extra[name], name) if name in extra else None
-
-
-def _read_timeout(extra: Mapping[str, Any]) -> float | None:
-    return _take(extra, "read_timeout", values.seconds)
 
 
 def _endpoint(host: str, extra: Mapping[str, Any], allow_http: bool) -> str:

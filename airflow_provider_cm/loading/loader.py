@@ -64,7 +64,8 @@ def load(
     :param batch_size: most messages in one request, 1 to 16384.
     :param max_batch_bytes: most bytes of messages in one request.
     :param concurrency: requests in flight, 1 to 8.
-    :param on_duplicate: two rows with one id: ``fail``, or ``last`` to let the later one overwrite the earlier one.
+    :param on_duplicate: two rows with one id: ``fail``, or ``last`` to let the later one overwrite the earlier one. If
+        their texts differ and they are in different batches, both are billed, and again with each load.
     :param max_rejected: rows that may be left out: a number, or a fraction of all rows below 1.
     :param rejects_path: where the rows that are left out are listed, one JSON object a line.
     :param reject_rows: put the row itself there too, which is somebody's message.
