@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import values
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.frames import drop_frames
 from airflow_provider_cm.loading.mapping import Mapping
 from airflow_provider_cm.loading.options import LoadOptions
 from airflow_provider_cm.loading.report import LoadError
@@ -119,7 +120,7 @@ def load(
     except BaseException as error:
         error.__traceback__ = None if isinstance(error, CommsMiningError) else _beyond(error.__traceback__)
         raise
-    _drop_frames(failure)
+    drop_frames(failure)
     raise failure
 
 
@@ -132,14 +133,6 @@ def _target(
         return Target(messages, project, source_name)
     rest = b"" if transform_tag is None else b',"transform_tag":' + json.dumps(transform_tag).encode()
     return Target(messages, project, source_name, "documents", "sync-raw-emails", rest)
-
-
-def _drop_frames(error: BaseException) -> None:
-    """Take the frames, whose variables hold messages, from an error and all that caused it."""
-    each: BaseException | None = error
-    while each is not None:
-        each.__traceback__ = each.__context__ = None
-        each = each.__cause__
 
 
 def _beyond(trace: TracebackType | None) -> TracebackType | None:
