@@ -180,9 +180,9 @@ def measure(*, quick: bool = False) -> Answer:
         some = min(count, 20_000)
         for batch in (BATCH, 128):
             seconds, cpu_by_hand = timed(by_hand, url, some, batch)
-            what = f"written by hand with `json=`, {batch} a request, for as many messages"
-            by_hand_cpu = Samples([cpu_by_hand / some * 1e6], "us of CPU a message")
-            figures.append(Figure(what, "", f"{Samples([seconds * count / some], 's')}, {by_hand_cpu}"))
+            what = f"the first of these beside what is written by hand with `json=`, {batch} a request"
+            cpu = Samples([cpu_by_hand / some * 1e6], "us of CPU a message")
+            figures.append(Figure(what, figures[0].ours, f"{Samples([seconds * count / some], 's')}, {cpu}"))
     return Answer(
         figures,
         beside="bare requests",

@@ -64,11 +64,14 @@ class Settings:
     :param endpoint: normalised endpoint.
     :param secret: developer token or App Secret.
     :param app_id: App ID of an external application; ``None`` for a developer token.
-    :param identity_url: token endpoint, for an external application; with ``scope``, which may be ``None``.
+    :param identity_url: token endpoint, for an external application.
+    :param scope: scopes, for an external application; ``None`` for the default.
     :param timeout: seconds to connect, and seconds without a byte.
     :param load_timeout: seconds without a byte while a load of messages is answered.
-    :param max_attempts: ``None`` for the default, as for ``max_retry_seconds``.
-    :param verify: see :class:`airflow_provider_cm.api.ApiSession`, as for ``client_cert``.
+    :param max_attempts: ``None`` for the default.
+    :param max_retry_seconds: ``None`` for the default.
+    :param verify: see :class:`airflow_provider_cm.api.ApiSession`.
+    :param client_cert: the same.
     :param proxy: URL of a proxy, which can hold a password.
     :param allow_http: plain http is accepted to any host.
     :param ui_url: where the web interface is, if not at the endpoint.
@@ -188,7 +191,6 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         what = "the App Secret of the application in login" if app_id else "the developer API token"
         raise ConfigurationError(f"password: it is empty; put {what} there")
     identity_url, scope = _identity(extra, app_id, endpoint, allow_http)
-    ui_url = _take(extra, "ui_url", values.text)
     read_timeout = _take(extra, "read_timeout", values.seconds)
     return Settings(
         endpoint=endpoint,
@@ -204,7 +206,7 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         client_cert=_take(extra, "client_cert", _client_cert),
         proxy=_take(extra, "proxy", _proxy),
         allow_http=allow_http,
-        ui_url=check_url(ui_url, "ui_url") if ui_url else None,
+        ui_url=_take(extra, "ui_url", lambda value, name: check_url(values.text(value, name), name)),
         guards=Guards(
             read_only=_take(extra, "read_only", values.boolean) or False,
             allow_delete=_take(extra, "allow_delete", values.boolean) is not False,
