@@ -16,7 +16,16 @@ _OUTSIDE = re.compile(r"\]\((?:\.\./)+([\w./-]+)(#[\w-]+)?\)")
 SECTIONS: dict[str, list[str]] = {
     "": ["index.md"],
     "Start": ["quickstart.md", "connections.md", "moving-here.md"],
-    "Use": ["operators.md", "examples.md", "rollouts.md", "waiting.md", "assets.md", "retries.md", "metrics.md"],
+    "Use": [
+        "operators.md",
+        "examples.md",
+        "loading.md",
+        "rollouts.md",
+        "waiting.md",
+        "assets.md",
+        "retries.md",
+        "metrics.md",
+    ],
     "Check": ["testing.md", "guesses.md", "errors.md"],
     "Know": [
         "security.md",
