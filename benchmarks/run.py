@@ -32,6 +32,7 @@ NAMES = (
     "waiting_growth",
     "task_cost",
     "emulator_messages",
+    "loading",
 )
 PACKAGES = (
     "airflow-provider-cm",

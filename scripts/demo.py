@@ -1,9 +1,10 @@
 """``make demo``: a real Airflow provisions sources over real HTTP, and what happened is shown.
 
-It starts the emulator on a free port of this machine, runs ``example_source_lifecycle`` and a rollout from a
-development tenant to production with Airflow in a temporary AIRFLOW_HOME, and prints each task with its state and its
-HTTP calls, the source before and after, the plan, the report, and the drift that was found. Nothing is left behind: the
-emulator is stopped, and the temporary folder removed. Exit code 1 if anything failed.
+It starts the emulator on a free port of this machine, runs ``example_source_lifecycle``, ``example_load_messages`` and
+a rollout from a development tenant to production with Airflow in a temporary AIRFLOW_HOME, and prints each task with
+its state and its HTTP calls, the source before and after, the loads and their bill, the plan, the report, and the drift
+that was found. Nothing is left behind: the emulator is stopped, and the temporary folder removed. Exit code 1 if
+anything failed.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_FILE = "example_dags/example_source_lifecycle.py"
+LOAD_FILE = "example_dags/example_load_messages.py"
+LOAD_DATA = "example_dags/messages"
 ROLLOUT_FILE = "scripts/dags/demo_rollout.py"
 TENANT = "/acme/dev/reinfer_"
 PROD = "/acme/prod/reinfer_"
 EXPECTED = ["create", "wait", "update", "get", "delete"]
+LOAD = ["create", "make_table", "load_tickets", "load_surveys", "wait", "print_bill"]
 ROLLOUT = ["develop", "export", "review", "plan", "apply", "change_by_hand", "heal", "delete_by_hand", "look"]
 
 
@@ -47,18 +51,22 @@ def main() -> int:
         runs = run_dags(Path(home), url)
         if runs is None:
             return 1
-        life, rollout = runs
+        life, rollout, load = runs
         calls = requests.get(f"{url}/_emulator/requests", timeout=10).json()["requests"]
         show_tasks(life["tasks"], calls)
         show_source(life["tasks"])
+        print(f"\nAirflow runs {LOAD_FILE}: messages are loaded into a source ...\n")
+        show_tasks(load["tasks"], calls)
+        show_load(load["tasks"])
         print(f"\nAirflow runs {ROLLOUT_FILE}: {TENANT} is rolled out to {PROD} ...\n")
         show_tasks(rollout["tasks"], calls)
         show_rollout(rollout["tasks"])
-        problems = find_problems(life, EXPECTED) + find_problems(rollout, ROLLOUT) + check_rollout(rollout["tasks"])
+        problems = find_problems(life, EXPECTED) + find_problems(load, LOAD) + find_problems(rollout, ROLLOUT)
+        problems += check_load(load["tasks"]) + check_rollout(rollout["tasks"])
     if problems:
         print("\nThe demo FAILED: " + "; ".join(problems))
         return 1
-    count = len(life["tasks"]) + len(rollout["tasks"])
+    count = sum(len(run["tasks"]) for run in runs)
     print(f"\nAll {count} tasks succeeded, in {time.monotonic() - started:.0f} s. The emulator is stopped.")
     return 0
 
@@ -97,12 +105,15 @@ def run_dags(home: Path, url: str) -> list[dict[str, Any]] | None:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(application | {"host": f"{url}{TENANT}"}),
         "AIRFLOW_CONN_COMMS_MINING_PROD": json.dumps(application | {"host": f"{url}{PROD}"}),
+        "AIRFLOW_CONN_SURVEY_DB": json.dumps({"conn_type": "sqlite", "host": str(home / "surveys.db")}),
     }
     dags = home / "dags"
     dags.mkdir()
-    for file in (DAG_FILE, ROLLOUT_FILE):
+    files = (DAG_FILE, ROLLOUT_FILE, LOAD_FILE)  # the rollout takes all sources of the project
+    for file in files:
         shutil.copy(ROOT / file, dags)
-    (home / "orders.json").write_text(json.dumps([{"dag_id": Path(file).stem} for file in (DAG_FILE, ROLLOUT_FILE)]))
+    shutil.copytree(ROOT / LOAD_DATA, dags / Path(LOAD_DATA).name)
+    (home / "orders.json").write_text(json.dumps([{"dag_id": Path(file).stem} for file in files]))
     command = [sys.executable, str(ROOT / "scripts/run_dags.py"), str(dags)]
     with (home / "airflow.log").open("w") as log:
         ended = subprocess.run(
@@ -140,6 +151,17 @@ def show_source(tasks: list[dict[str, Any]]) -> None:
     print(f"\nThen `delete` deleted it by its id: {json.dumps(deleted)}")
 
 
+def show_load(tasks: list[dict[str, Any]]) -> None:
+    from airflow_provider_cm.loading import LoadReport
+
+    print("\nTHE LOADS, from a CSV file and from a SQL table:")
+    for name in ("load_tickets", "load_surveys"):
+        print(indent(f"{name}: {LoadReport(**returned(tasks, name))}"))
+    bill = returned(tasks, "print_bill")
+    print("\nTHE BILL of the source, which holds {messages} messages now:".format(**bill))
+    print(indent("{billable} billable: {ai_units:g} AI units, or {platform_units:g} Platform units".format(**bill)))
+
+
 def show_rollout(tasks: list[dict[str, Any]]) -> None:
     from airflow_provider_cm.rollout import Plan
 
@@ -173,6 +195,12 @@ def returned(tasks: list[dict[str, Any]], task_id: str) -> Any:
 def find_problems(run: dict[str, Any], expected: list[str]) -> list[str]:
     states = {name: {task["state"] for task in run["tasks"] if task["task_id"] == name} for name in expected}
     return [f"task {name} is {found or 'missing'}" for name, found in states.items() if found != {"success"}]
+
+
+def check_load(tasks: list[dict[str, Any]]) -> list[str]:
+    """Whether every message was loaded, and billed once."""
+    bill = returned(tasks, "print_bill") or {}
+    return [] if bill.get("messages") == bill.get("billable") == 18 else [f"the bill is {bill}"]
 
 
 def check_rollout(tasks: list[dict[str, Any]]) -> list[str]:

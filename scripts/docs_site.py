@@ -16,7 +16,7 @@ _OUTSIDE = re.compile(r"\]\((?:\.\./)+([\w./-]+)(#[\w-]+)?\)")
 SECTIONS: dict[str, list[str]] = {
     "": ["index.md"],
     "Get started": ["quickstart.md", "connections.md", "examples.md", "moving-here.md"],
-    "Guides": ["operators.md", "rollouts.md", "waiting.md", "assets.md", "testing.md"],
+    "Guides": ["operators.md", "loading.md", "rollouts.md", "waiting.md", "assets.md", "testing.md"],
     "Operations": [
         "deployment.md",
         "runbook.md",

@@ -1,8 +1,8 @@
-"""``make test-faults``: random calls, rollouts and waits under faults; their figures go into docs/reliability.md.
+"""``make test-faults``: random calls, rollouts, waits and loads under faults; their figures go into docs/reliability.md.
 
-Usage: ``python -m scripts.test_faults [--seed N] [--operations N] [--applies N] [--waits N] [--report FILE]``. Two
-processes run in parallel, each with its own seed, derived from the printed one: ``--seed`` repeats a failure. The page
-itself is written by hand, except for the blocks ``figures: NAME``.
+Usage: ``python -m scripts.test_faults [--seed N] [--operations N] [--applies N] [--waits N] [--loads N]
+[--report FILE]``. Two processes run in parallel, each with its own seed, derived from the printed one: ``--seed`` repeats
+a failure. The page itself is written by hand, except for the blocks ``figures: NAME``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from benchmarks import figures
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
 STEPS = 50
-SECONDS = 900
+SECONDS = 1800
 
 
 @dataclass
 class Machine:
-    """One of the three.
+    """One of the four.
 
     :param name: file of its test, and name of its seed in the report.
     :param least: how many it must have made, in all processes.
@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--applies", type=int, default=5_000)
     parser.add_argument("--waits", type=int, default=1_000)
+    parser.add_argument("--loads", type=int, default=20_000)
     parser.add_argument("--report", type=Path, default=ROOT / "docs/reliability.md")
     args = parser.parse_args()
     # A few more examples than needed: hypothesis ends some of them early.
@@ -92,6 +93,7 @@ def main() -> int:
         ),
         Machine("test_rollouts.py", args.applies, {"FAULT_APPLIES": share(args.applies)}, "applies"),
         Machine("test_waits.py", args.waits, {"FAULT_WAITS": share(args.waits)}, "waits"),
+        Machine("test_loads.py", args.loads, {"FAULT_LOADS": share(args.loads)}, "loads"),
     ]
     print(f"seed {args.seed} (replay with --seed {args.seed})", flush=True)
     for machine in machines:
@@ -131,7 +133,7 @@ def blocks(seed: int, machines: list[Machine]) -> dict[str, str]:
     """Write the blocks of docs/reliability.md.
 
     :param seed: of the run.
-    :param machines: all three, after the run.
+    :param machines: all of them, after the run.
     :return: Markdown, by the block's name.
     """
     unknown = sum(ended["OutcomeUnknownError"] for ended in machines[0].tally["outcomes"].values())

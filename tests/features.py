@@ -63,6 +63,17 @@ FEATURES = {
         "Airflow knows no such command. Use `airflow connections test`, the operators, or "
         "`airflow_provider_cm.rollout` in a script.",
     ),
+    "partition keys": Feature(
+        "`partition_key` of loads, for DAGs that are scheduled by partitions of an asset",
+        "3.2",
+        "It has no effect: asset events have no key.",
+    ),
+    "resumed loads": Feature(
+        "A retry of a load goes on where the try before ended",
+        "3.3",
+        "A task has no store that outlasts its try: a retry sends all messages again, which changes nothing and is not "
+        "billed again.",
+    ),
     "shared polling": Feature(
         "One poll for all tasks that wait for sources of one project (`SourceTrigger`)",
         "3.3",

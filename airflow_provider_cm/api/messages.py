@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.api.calls import Outcome, Verdict
 from airflow_provider_cm.api.echoes import Echoes
 from airflow_provider_cm.api.errors import ConfigurationError, OutcomeUnknownError, ProtocolError
+from airflow_provider_cm.api.frames import without_frames
 from airflow_provider_cm.api.names import check_project, check_source_name
 from airflow_provider_cm.api.repeating import Gate, Open, repeated
 from airflow_provider_cm.api.sources import SourcesApi
@@ -90,6 +91,7 @@ class MessagesApi:
     def __init__(self, session: ApiSession) -> None:
         self.session = session
 
+    @without_frames
     def sync(self, project: str, source_name: str, comments: Sequence[Mapping[str, Any]]) -> SyncResult:
         """Create messages, or overwrite those with the same id. Needs "Edit messages".
 
@@ -105,6 +107,7 @@ class MessagesApi:
         _check_items(comments, "comments", MAX_BATCH)
         return self.sync_encoded(project, source_name, _encoded({"comments": list(comments)}), len(comments))
 
+    @without_frames
     def sync_raw_emails(
         self,
         project: str,
@@ -132,6 +135,7 @@ class MessagesApi:
             body["transform_tag"] = transform_tag
         return self.sync_encoded(project, source_name, _encoded(body), len(documents), endpoint="sync-raw-emails")
 
+    @without_frames
     def sync_encoded(
         self,
         project: str,
@@ -168,6 +172,7 @@ class MessagesApi:
         outcome, doubtful, timeouts = self._carry_out(call, gate)
         return replace(_result(outcome.payload), replayed=doubtful, timeouts=timeouts)
 
+    @without_frames
     def get(self, project: str, source_name: str, message_id: str, *, include_markup: bool = False) -> dict[str, Any]:
         """Read one message. Needs "View sources".
 
@@ -199,6 +204,7 @@ class MessagesApi:
         comment: dict[str, Any] = self.session.run(call, self.session.budget()).unwrap()["comment"]
         return comment
 
+    @without_frames
     def delete(self, project: str, source_name: str, ids: Iterable[str]) -> int:
         """Delete messages for good; those that are gone do not matter. Needs "Edit messages".
 

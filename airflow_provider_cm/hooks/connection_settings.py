@@ -191,22 +191,22 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         what = "the App Secret of the application in login" if app_id else "the developer API token"
         raise ConfigurationError(f"password: it is empty; put {what} there")
     identity_url, scope = _identity(extra, app_id, endpoint, allow_http)
-    ui_url = _take(extra, "ui_url", arguments.text)
+    read_timeout = _take(extra, "read_timeout", arguments.seconds)
     return Settings(
         endpoint=endpoint,
         secret=fields.password,
         app_id=app_id,
         identity_url=identity_url,
         scope=scope,
-        timeout=(_take(extra, "connect_timeout", arguments.seconds) or 10.0, _read_timeout(extra) or 60.0),
-        load_timeout=_read_timeout(extra) or LOAD_TIMEOUT,
+        timeout=(_take(extra, "connect_timeout", arguments.seconds) or 10.0, read_timeout or 60.0),
+        load_timeout=read_timeout or LOAD_TIMEOUT,
         max_attempts=_take(extra, "max_attempts", lambda value, name: arguments.integer(value, name, minimum=1)),
         max_retry_seconds=_take(extra, "max_retry_seconds", arguments.seconds),
         verify=_take(extra, "verify", _verify),
         client_cert=_take(extra, "client_cert", _client_cert),
         proxy=_take(extra, "proxy", _proxy),
         allow_http=allow_http,
-        ui_url=check_url(ui_url, "ui_url") if ui_url else None,
+        ui_url=_take(extra, "ui_url", lambda value, name: check_url(arguments.text(value, name), name)),
         guards=Guards(
             read_only=_take(extra, "read_only", arguments.boolean) or False,
             allow_delete=_take(extra, "allow_delete", arguments.boolean) is not False,
@@ -243,10 +243,6 @@ def _extra(extra: object) -> dict[str, Any]:
 
 def _take(extra: Mapping[str, Any], name: str, parse: Callable[[Any, str], T]) -> T | None:
     return parse(extra[name], name) if name in extra else None
-
-
-def _read_timeout(extra: Mapping[str, Any]) -> float | None:
-    return _take(extra, "read_timeout", arguments.seconds)
 
 
 def _endpoint(host: str, extra: Mapping[str, Any], allow_http: bool) -> str:

@@ -16,12 +16,12 @@ class Limits:
     """How large a batch may be; the server's answers make it smaller for all that follow.
 
     :param size: messages.
-    :param bytes: bytes of their JSON.
+    :param size_in_bytes: of their JSON.
     """
 
-    def __init__(self, size: int, bytes_: int) -> None:
+    def __init__(self, size: int, size_in_bytes: int) -> None:
         self.size = size
-        self.bytes = bytes_
+        self.bytes = size_in_bytes
         self._lock = threading.Lock()
 
     def halve(self, size: int, bytes_: int | None = None) -> bool:

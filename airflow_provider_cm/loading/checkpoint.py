@@ -7,10 +7,17 @@ a checkpoint only saves time.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_cm.loading.totals import Totals
+
+if TYPE_CHECKING:
+    from airflow_provider_cm.loading.mapping import Mapping
+    from airflow_provider_cm.loading.options import LoadOptions
+    from airflow_provider_cm.loading.sending import Target
 
 VERSION = 1
 _MOST_MARKS = 16
@@ -98,3 +105,25 @@ class Checkpoint:
         except (KeyError, TypeError, ValueError):
             return None
         return cls(fingerprint, None if before is None else int(before), marks, refused, totals)
+
+
+def fingerprint_of(origin: str, target: Target, options: LoadOptions, mapping: Mapping | None) -> str:
+    """Give a text that is the same for loads of the same rows into the same place, by the same mapping.
+
+    :param origin: identifies where the rows come from.
+    :param target: where they go.
+    :param options: how.
+    :param mapping: what makes messages of them.
+    """
+    parts = [
+        origin,
+        target.messages.session.endpoint,
+        target.project,
+        target.source_name,
+        target.endpoint,
+        target.rest.decode(),
+        options.on_duplicate,
+        options.verify,
+        mapping.fingerprint() if mapping is not None else "",
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.api.errors import CommsMiningError
+from airflow_provider_cm.api.errors import CommsMiningError, PermissionDeniedError
 from airflow_provider_cm.loading.report import LoadError
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ def count_messages(target: Target) -> int:
     try:
         return target.messages.count(target.project, target.source_name)
     except CommsMiningError as error:
+        hint = " verify=False loads without counting." if isinstance(error, PermissionDeniedError) else ""
         failure = LoadError(
-            f"verify: the messages of the source could not be counted: {error}",
+            f"verify: the messages of the source could not be counted: {error}{hint}",
             transient=error.transient,
             status=error.status,
             api_message=error.api_message,

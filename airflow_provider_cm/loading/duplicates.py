@@ -44,8 +44,8 @@ class MetIds:
 
     def _new_table(self) -> None:
         self._last = (1 << self._bits) - 1
-        self._keys = array("Q", bytes(8 << self._bits))
-        self._rows = array("I", bytes(4 << self._bits))
+        self._keys = array("Q", [0]) * (1 << self._bits)
+        self._rows = array("I", [0]) * (1 << self._bits)
 
     def _grow(self) -> None:
         keys, rows = self._keys, self._rows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
+from airflow_provider_cm.api.frames import drop_frames
 from airflow_provider_cm.loading.mapping import Mapping
 from airflow_provider_cm.loading.options import LoadOptions
 from airflow_provider_cm.loading.report import LoadError
@@ -64,7 +65,8 @@ def load(
     :param batch_size: most messages in one request, 1 to 16384.
     :param max_batch_bytes: most bytes of messages in one request.
     :param concurrency: requests in flight, 1 to 8.
-    :param on_duplicate: two rows with one id: ``fail``, or ``last`` to let the later one overwrite the earlier one.
+    :param on_duplicate: two rows with one id: ``fail``, or ``last`` to let the later one overwrite the earlier one. If
+        their texts differ and they are in different batches, both are billed, and again with each load.
     :param max_rejected: rows that may be left out: a number, or a fraction of all rows below 1.
     :param rejects_path: where the rows that are left out are listed, one JSON object a line.
     :param reject_rows: put the row itself there too, which is somebody's message.
@@ -120,7 +122,7 @@ def load(
     except BaseException as error:
         error.__traceback__ = None if isinstance(error, CommsMiningError) else _beyond(error.__traceback__)
         raise
-    _drop_frames(failure)
+    drop_frames(failure)
     raise failure
 
 
@@ -133,14 +135,6 @@ def _target(
         return Target(messages, project, source_name)
     rest = b"" if transform_tag is None else b',"transform_tag":' + json.dumps(transform_tag).encode()
     return Target(messages, project, source_name, "documents", "sync-raw-emails", rest)
-
-
-def _drop_frames(error: BaseException) -> None:
-    """Take the frames, whose variables hold messages, from an error and all that caused it."""
-    each: BaseException | None = error
-    while each is not None:
-        each.__traceback__ = each.__context__ = None
-        each = each.__cause__
 
 
 def _beyond(trace: TracebackType | None) -> TracebackType | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api.errors import CommsMiningError, OutcomeUnknownError
 from airflow_provider_cm.loading.batches import Limits, batches
-from airflow_provider_cm.loading.checkpoint import Checkpoint
+from airflow_provider_cm.loading.checkpoint import Checkpoint, fingerprint_of
 from airflow_provider_cm.loading.counting import count_messages, wait_for_growth
 from airflow_provider_cm.loading.rejects import Rejects
 from airflow_provider_cm.loading.report import AI_UNITS, PLATFORM_UNITS, LoadError, LoadReport, Progress
@@ -66,7 +64,7 @@ class Run:
         self._on_progress = on_progress
         self._should_stop = should_stop
         self._started = time.monotonic()
-        fingerprint = _fingerprint(origin, target, options, mapping)
+        fingerprint = fingerprint_of(origin, target, options, mapping)
         earlier = self._earlier = self._last_checkpoint(fingerprint)
         self._checkpoint = Checkpoint(fingerprint, earlier.before if earlier else None)
         self._resumption = None if self._store is None else Resumption(earlier)
@@ -338,18 +336,3 @@ class Run:
             ai_units=billable * AI_UNITS,
             platform_units=round(billable * PLATFORM_UNITS, 6),
         )
-
-
-def _fingerprint(origin: str, target: Target, options: LoadOptions, mapping: Mapping | None) -> str:
-    parts = [
-        origin,
-        target.messages.session.endpoint,
-        target.project,
-        target.source_name,
-        target.endpoint,
-        target.rest.decode(),
-        options.on_duplicate,
-        options.verify,
-        mapping.fingerprint() if mapping is not None else "",
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

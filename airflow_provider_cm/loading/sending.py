@@ -164,8 +164,9 @@ class Sender:
             sent.refused.append((messages[0], error.api_message or str(error.args[0])))
             self._note_refusal(error)
             return
-        first, last = messages[0].row, messages[-1].row
-        _log.info("The server refused a batch of rows %d to %d; it is sent again in halves", first, last)
+        if not sent.totals.splits:
+            first, last = messages[0].row, messages[-1].row
+            _log.info("The server refused a batch of rows %d to %d; it is sent again in halves", first, last)
         sent.totals.splits += 1
         middle = (len(messages) + 1) // 2
         self._send(messages[:middle], sent, again=again, doubtful=doubtful)

@@ -52,17 +52,13 @@ class Workers:
         self._threads = 0
         self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self.busy = 0
+        self.busy = 0  # batches whose end has not been waited for
+        self.at_work = 0  # and their messages
 
     @property
     def full(self) -> bool:
         """Whether every thread has something to do."""
         return self.busy >= self._count
-
-    @property
-    def at_work(self) -> int:
-        """How many messages are being sent."""
-        return sum(job.size for job in self.jobs if not job.ended)
 
     def submit(self, batch: Batch) -> None:
         """Hand a batch to a thread."""
@@ -72,6 +68,7 @@ class Workers:
         job = Job(batch, len(batch.messages), batch.messages[-1])
         self.jobs.append(job)
         self.busy += 1
+        self.at_work += job.size
         self._todo.put(job)
         # The thread sends before the next batch is made, which would keep the interpreter to itself for milliseconds.
         time.sleep(_HEAD_START)
@@ -87,6 +84,7 @@ class Workers:
         except queue.Empty:
             return None
         self.busy -= 1
+        self.at_work -= job.size
         return job
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import ConfigurationError, ConflictError, NotFoundError
+from airflow_provider_cm.api.frames import without_frames
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.operators.base import CommsMiningOperator, Run
 from airflow_provider_cm.operators.loading import BaseLoadOperator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import XComArg
 
 
+@without_frames
 def _items(value: object, field: str, noun: str, kind: type | tuple[type, ...]) -> list[Any]:
     """Give the items of an argument whose values no error may show."""
     if isinstance(value, Unshown):
@@ -154,6 +156,7 @@ class DeleteMessagesOperator(CommsMiningOperator):
             run.tell(result, [(project, source_name, {})])
         return result
 
+    @without_frames
     def _wanted(self) -> list[str]:
         ids, most = list(dict.fromkeys(self.argument("ids"))), self.argument("max_deletes")
         if len(ids) > most:
@@ -163,6 +166,7 @@ class DeleteMessagesOperator(CommsMiningOperator):
             )
         return ids
 
+    @without_frames
     def _delete(self, project: str, source_name: str, ids: list[str]) -> dict[str, int]:
         from airflow_provider_cm.api.messages import MAX_DELETES
 

@@ -171,7 +171,7 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
         rows = 0
         for file in self._files():
             first = rows + 1
-            with file.open() as opened:
+            with file.open(in_order=self._format != "parquet") as opened:
                 for row in read_rows(opened, file.name, self._format, **options):
                     rows += 1
                     yield row

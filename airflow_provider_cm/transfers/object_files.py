@@ -39,13 +39,17 @@ class FoundFile(NamedTuple):
         return str(self.path)
 
     @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
+    def open(self, *, in_order: bool = True) -> Iterator[BinaryIO]:
         """Open it for reading bytes.
+
+        :param in_order: it is read from its start to its end, so that more than is asked for is fetched at once; else
+            each read would fetch a block anew, and Parquet reads its columns by turns.
 
         :raises ReadError: when it cannot be opened, or read while it is open.
         """
         # Not the path's own open(), whose file tells Airflow's lineage of each read.
-        with storage_errors(self.name), self.path.fs.open(self.path.path, "rb", block_size=BLOCK) as file:
+        options = {"block_size": BLOCK} if in_order else {"cache_type": "none"}
+        with storage_errors(self.name), self.path.fs.open(self.path.path, "rb", **options) as file:
             yield file
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks import comparing, run
+from benchmarks import comparing, loading_memory, run
 from benchmarks.comparing import Answer, Figure, Samples
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "performance.md"
-# What the benchmarks share, and the one that writes docs/waiting.md.
-OTHERS = {"comparing", "figures", "loopback", "run", "waiting"}
+# What the benchmarks share, and those that are commands of their own.
+OTHERS = {"comparing", "figures", "loading_memory", "loopback", "run", "waiting"}
 
 
 def test_every_benchmark_is_run_by_make_bench() -> None:
@@ -109,3 +109,13 @@ def test_a_highlight_has_the_figure_and_the_verdict_of_its_benchmark() -> None:
     row = run.highlights({"discovery": answer}).splitlines()[2:]
     label = "provider discovery, in each Airflow process"
     assert row == [f"| {label} | 3 ms | theirs: 4 ms | 0.75 | less: **missed** |"]
+
+
+@pytest.mark.parametrize("case", ["generator", "jsonl.gz", "sqlite"])
+def test_the_memory_of_a_load_is_measured_in_a_process_of_its_own(tmp_path: Path, case: str) -> None:
+    loading_memory.write_data(tmp_path, 10, [case], None)
+    with loading_memory.serving() as url:
+        env = loading_memory.environment(url, tmp_path, (10,), None)
+        found = loading_memory.measured(case, 10, tmp_path, env)
+    assert 30 < found["mib"] < 500
+    assert found["seconds"] > 0

@@ -71,8 +71,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
             wanted["life", shapes, tenant, auth] = order(servers[shapes], "example_source_lifecycle", tenant, auth)
         mailboxes = make_table(home / "mailboxes.db", [("support-a", "A ${b}"), ("support-b", "{{ conn.x.password }}")])
         empty = make_table(home / "empty.db", [])
+        surveys = json.dumps({"conn_type": "sqlite", "host": str(home / "surveys.db")})
         for example in EXAMPLES:
-            wanted[(example,)] = order(full, example, more=mailboxes)
+            wanted[(example,)] = order(full, example, more=mailboxes | {"AIRFLOW_CONN_SURVEY_DB": surveys})
         wanted[("example_fan_in",)]["conf"] = {"project": "acme-dev", "mailboxes": 3}
         for number in range(3):
             full.tenant(UIPATH).add_source("acme-dev", f"mailbox-{number:03}")
@@ -153,6 +154,25 @@ def test_every_example_succeeds(ran: Ran, example: str) -> None:
     run = ran.runs[(example,)]
     assert run["state"] == "success", run
     assert {task["state"] for task in run["tasks"]} == {"success"}
+
+
+def test_the_messages_of_a_file_and_of_a_table_are_loaded_and_billed_once(ran: Ran) -> None:
+    run = ran.runs[("example_load_messages",)]
+    tickets, surveys = returned(run, "load_tickets"), returned(run, "load_surveys")
+    assert (tickets["rows"], tickets["new"], surveys["rows"], surveys["new"]) == (12, 12, 6, 6)
+    assert returned(run, "print_bill") == {
+        "messages": 18,
+        "billable": 18,
+        "ai_units": 18,
+        "platform_units": pytest.approx(3.6),
+    }
+    stored = ran.servers["full"].tenant(UIPATH).messages("acme-dev", "tickets")
+    assert sorted(each["id"] for each in stored) == sorted(
+        [f"ticket-{number}" for number in range(1001, 1013)] + [f"survey-{number}" for number in range(1, 7)]
+    )
+    (second,) = (each for each in stored if each["id"] == "ticket-1002")
+    assert second["timestamp"].startswith("2026-01-05T08:40:00")  # it says 09:40, in Berlin
+    assert second["user_properties"] == {"string:Region": "EMEA", "number:Priority": 1}
 
 
 def test_the_mapped_example_makes_a_source_of_each_entry_and_keeps_them(ran: Ran) -> None:

@@ -12,7 +12,7 @@ import ssl
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, quote_plus
+from urllib.parse import parse_qs, quote, quote_plus, unquote
 
 import trustme
 
@@ -34,6 +34,11 @@ APP_ID = "5f1c9a7e-app"
 APP_SECRET = """aS4'p(é)/\\+R=t&%7E<!k>"Mz 0q:Lp9@xJ{w}6;Vn#3$"""
 PROXY_PASSWORD = """pX7@r/o\\x+Y:=8&%2F<P>"a's 5w~Or?d1#Zt6"""
 SECRETS = {"developer token": TOKEN, "App Secret": APP_SECRET, "proxy password": PROXY_PASSWORD}
+# Of a message: they are in what is loaded and deleted, and no more to be seen anywhere than a password.
+MESSAGE_TEXT = """Dear team, my son's "order" 77/Kq+5 came <broken> & I want 30% back; IBAN is {DE44-9x}"""
+MESSAGE_ADDRESS = "rosa.o'neil+refund7Kq%41@customer.example"
+MESSAGE_ID = "mail-Zk9'Vw3+Tq%41&Lp5=xN{7}"
+PERSONAL = {"text of a message": MESSAGE_TEXT, "address in a message": MESSAGE_ADDRESS, "id of a message": MESSAGE_ID}
 # What a server of ours can mint, apart from the emulator's own: a long one, as JSON web tokens are.
 MINTED = "eyJhbGciOi" + "JSUzI1NiIsImtpZCI6" * 60 + "Wq4.Xc8Vb2Nm6-Ty5_Uj1"
 
@@ -188,7 +193,8 @@ def what_it_was_told(request: Request) -> list[str]:
             told.append(told[-1].partition(":")[2])
     told += [each.partition(" ")[2] for each in told if each.startswith("Bearer ")]
     told += parse_qs(request.body.decode()).get("client_secret", [])
-    return told
+    sent = unquote(request.target) + request.body.decode()
+    return told + [each for each in PERSONAL.values() if each in sent or json.dumps(each)[1:-1] in sent]
 
 
 def echo(request: Request) -> str:

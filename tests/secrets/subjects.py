@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
+import contextlib
+import csv
 import importlib
 import inspect
 import json
 import os
+import shutil
+import sqlite3
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +28,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_cm.get_provider_info import get_provider_info
 from tests.features import has
+from tests.secrets.situations import MESSAGE_ADDRESS, MESSAGE_ID, MESSAGE_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +56,57 @@ def plan_for_the_connection() -> dict[str, Any]:
     return plan(Manifest.parse(MANIFEST), [], target=target).to_dict()
 
 
+MAPPING = {"id": "{id}", "timestamp": "{at}", "body": "{text}", "sender": "{sender}", "properties": {"Who": "{sender}"}}
+MESSAGE = {"id": MESSAGE_ID, "at": "2026-01-05T09:00:00Z", "text": MESSAGE_TEXT, "sender": MESSAGE_ADDRESS}
+# Rows that are refused before they are sent: each puts what nobody may see where an error might quote it.
+BAD_MESSAGES: list[dict[str, Any]] = [
+    {**MESSAGE, "at": MESSAGE_TEXT},
+    {**MESSAGE, "id": f"{MESSAGE_ID} {MESSAGE_ADDRESS}"},
+    {**MESSAGE, "sender": [MESSAGE_ADDRESS]},
+    {**MESSAGE, "text": MESSAGE_TEXT * 1000},
+    {MESSAGE_TEXT: 1, MESSAGE_ADDRESS: 2},
+]
+LOAD: dict[str, Any] = {**INBOX, "mapping": MAPPING}
+COMMENT = {
+    "id": MESSAGE_ID,
+    "timestamp": "2026-01-05T09:00:00Z",
+    "messages": [{"body": {"text": MESSAGE_TEXT}, "from": MESSAGE_ADDRESS}],
+}
+_FOLDER = Path(tempfile.mkdtemp(prefix="airflow-provider-cm-secrets-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+
+def message_file(kind: str, rows: list[dict[str, Any]]) -> str:
+    """Write rows into a file, and give its path."""
+    path = _FOLDER / f"{len(rows)}.{kind}"
+    with path.open("w", newline="") as file:
+        if kind == "jsonl":
+            file.writelines(f"{json.dumps(row)}\n" for row in rows)
+        else:
+            writer = csv.DictWriter(file, list(MESSAGE), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    return str(path)
+
+
+def _mapping_file() -> str:
+    path = _FOLDER / "mapping.json"
+    path.write_text(json.dumps(MAPPING))
+    return str(path)
+
+
+def message_table() -> str:
+    """Make a table of messages, and give the id of the connection to it."""
+    path = _FOLDER / "messages.db"
+    if not path.exists():
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE message (id TEXT PRIMARY KEY, at TEXT, text TEXT, sender TEXT)")
+            database.execute("INSERT INTO message VALUES (:id, :at, :text, :sender)", MESSAGE)
+            database.commit()
+    os.environ["AIRFLOW_CONN_MESSAGES"] = json.dumps({"conn_type": "sqlite", "host": str(path)})
+    return "messages"
+
+
 # A wait tolerates failures for ten minutes otherwise.
 ONE_FAILURE: dict[str, Any] = {"max_consecutive_failures": 1, "max_failure_seconds": 0}
 # Each class that the provider lists, by its name, with the arguments of each run of it; a function is called to give
@@ -69,6 +127,23 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "ReconcileSourcesOperator": [
         {"manifest": MANIFEST, "prune": True, "max_deletes": 9, "delete_nonempty": True},
         {"manifest": MANIFEST, "on_drift": "fail"},
+    ],
+    "LoadMessagesOperator": [
+        {**LOAD, "messages": [MESSAGE]},
+        {**INBOX, "messages": [COMMENT, COMMENT], "verify": False},
+        {**LOAD, "messages": BAD_MESSAGES, "max_rejected": 3, "rejects_path": str(_FOLDER / "rejected.jsonl")},
+    ],
+    "DeleteMessagesOperator": [
+        {**INBOX, "ids": [MESSAGE_ID], "max_deletes": 1},
+        {**INBOX, "ids": [MESSAGE_ID, "another"], "max_deletes": 2, "delete_annotated": True},
+    ],
+    "FilesToCommsMiningOperator": [
+        {**LOAD, "path": lambda: message_file("csv", [MESSAGE]), "verify": False},
+        {**LOAD, "path": lambda: message_file("jsonl", BAD_MESSAGES), "max_rejected": 0.5},
+    ],
+    "SqlToCommsMiningOperator": [
+        {**LOAD, "sql": "SELECT * FROM message", "sql_conn_id": message_table, "verify": False},
+        {**LOAD, "sql": "SELECT * FROM message", "sql_conn_id": message_table, "key": "id", "concurrency": 2},
     ],
     "ExportSourcesOperator": [{"project": "acme-dev"}],
     "SourceSensor": [
@@ -96,6 +171,10 @@ HOOK_CALLS: dict[str, list[Callable[[Any], object]]] = {
         lambda hook: hook.request("GET", "sources", "acme-dev"),
         lambda hook: hook.request("PUT", "sources", "acme-dev", "other", json={"source": {}}),
         lambda hook: hook.sources.statistics("acme-dev", "inbox"),
+        lambda hook: repr(hook.messages.sync("acme-dev", "inbox", [COMMENT])),
+        lambda hook: hook.messages.get("acme-dev", "inbox", MESSAGE_ID) and None,
+        lambda hook: hook.messages.delete("acme-dev", "inbox", [MESSAGE_ID]),
+        lambda hook: hook.messages.count("acme-dev", "inbox"),
     ]
 }
 # Each command of the provider's command line, such as ("cm", "plan"), with its arguments.
@@ -107,16 +186,21 @@ COMMANDS: dict[tuple[str, ...], list[list[str]]] = {
     ("comms-mining", "plan"): [["--markdown", *_PRUNE]],
     ("comms-mining", "apply"): [["--yes", "--delete-nonempty", "--verbose", *_PRUNE]],
     ("comms-mining", "export"): [["--project", "acme-dev"]],
+    ("comms-mining", "load"): [
+        [message_file("jsonl", BAD_MESSAGES), "--project", "acme-dev", "--source", "inbox", "--verbose"],
+        [message_file("csv", [MESSAGE]), "--project", "acme-dev", "--source", "inbox", "--mapping", _mapping_file()],
+    ],
 }
 
 # Keys of the provider's information under which there is code that runs, and those that hold only words.
 # A link shows what a task has written, and a URI's handler is given no secret: a DAG's file holds it.
-RUN = {"hooks", "operators", "sensors", "triggers", "cli"}
+RUN = {"hooks", "operators", "transfers", "sensors", "triggers", "cli"}
 WORDS = {"package-name", "name", "description", "integrations", "connection-types", "config"}
-WORDS |= {"extra-links", "asset-uris"}
+WORDS |= {"extra-links", "asset-uris", "task-decorators"}  # a decorated function is run by the operators' base
 _BASES: dict[str, type] = {
     "hooks": BaseHook,
     "operators": BaseOperator,
+    "transfers": BaseOperator,
     "sensors": BaseSensorOperator,
     "triggers": BaseTrigger,
 }
@@ -164,9 +248,9 @@ def unprepared(info: dict[str, Any]) -> list[str]:
 
 def listed(info: dict[str, Any], kind: str) -> list[type]:
     """Find the classes in the modules that the provider lists."""
-    found = []
+    found: list[type] = []
     for block in info.get(kind, []):
-        for name in block["python-modules"]:
+        for name in block.get("python-modules") or [block["python-module"]]:
             found += [
                 each
                 for each in vars(importlib.import_module(name)).values()
@@ -174,6 +258,7 @@ def listed(info: dict[str, Any], kind: str) -> list[type]:
                 and issubclass(each, _BASES[kind])
                 and each.__module__ == name
                 and not each.__name__.startswith("_")
+                and each not in found
             ]
     return found
 
@@ -202,7 +287,7 @@ def subjects() -> list[Subject]:
     """Give all runs of all that the provider lists."""
     info = get_provider_info()
     found: list[Subject] = []
-    for kind in ("operators", "sensors", "triggers"):
+    for kind in ("operators", "transfers", "sensors", "triggers"):
         for each in listed(info, kind):
             run = _run_trigger if kind == "triggers" else _run_task
             for number, arguments in enumerate(ARGUMENTS[each.__name__]):

@@ -92,7 +92,7 @@ def test_no_secret_is_shown(
     comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     haul = Haul()
-    secrets = {**situations.SECRETS, "token minted by the server": situations.MINTED}
+    secrets = {**situations.SECRETS, **situations.PERSONAL, "token minted by the server": situations.MINTED}
     with contextlib.ExitStack() as stack:
         logs = stack.enter_context(logs_captured())
         stack.enter_context(warnings_captured(haul))

@@ -109,6 +109,8 @@ PROBES: dict[str, Callable[[], bool]] = {
     "connection form": connection_form,
     "malformed extra": malformed_extra,
     "command line": command_line,
+    "partition keys": lambda: hasattr(context.OutletEventAccessor, "add_partitions"),
+    "resumed loads": one_timeout,
     "shared polling": shared_polling,
     "asset cursor": asset_cursor,
     "one timeout for all tries": one_timeout,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import airflow_provider_cm
+from airflow_provider_cm.loading.shapes import BadRowError
 from airflow_provider_cm.rollout import Manifest, ManifestError
 from tests.features import has
 
@@ -35,6 +36,8 @@ def made(kind: type[Exception]) -> Exception:
         with pytest.raises(ManifestError) as raised:
             Manifest.parse("project: p\nsources:\n  - {name: a, titel: x}\n  - {name: b c}\n", filename="x.yaml")
         return raised.value
+    if kind is BadRowError:
+        return kind("id", "there is none", "every message needs one", "mapping")
     facts: dict[str, Any] = {
         "transient": True,
         "method": "PUT",

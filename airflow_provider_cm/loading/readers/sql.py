@@ -82,11 +82,16 @@ class Query:
             position = _position(columns, key)
             keys = [row[position] for row in found]
             self._check_unique(key, keys, last, expected)
-            for row in found[: self.page_size]:
-                yield dict(zip(columns, row, strict=True))
-            if len(found) <= self.page_size:
+            more = len(found) > self.page_size
+            if more:
+                last, expected = _Last(keys[self.page_size - 1]), keys[self.page_size]
+                found.pop()
+            # Rows are dropped as they are given, so that memory never holds two pages.
+            found.reverse()
+            while found:
+                yield dict(zip(columns, found.pop(), strict=True))
+            if not more:
                 return
-            last, expected = _Last(keys[self.page_size - 1]), keys[self.page_size]
 
     def _page(self, key: str, last: _Last | None) -> tuple[list[str], list[Any]]:
         after = f"WHERE {key} > {self.placeholder}" if last else ""
@@ -127,7 +132,7 @@ class Query:
         statement = f"SELECT {what} FROM ({sql}\n) page_of_rows {rest}"  # noqa: S608  # the key's name is checked
         with closing(self.connection.cursor()) as cursor, database_errors():
             self._execute(cursor, statement, parameters)
-            return _columns(cursor), cursor.fetchall()
+            return _columns(cursor), list(cursor.fetchall())
 
     @staticmethod
     def _execute(cursor: Any, sql: str, parameters: Any) -> None:

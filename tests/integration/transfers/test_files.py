@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, ObjectStoragePath
 
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
+from airflow_provider_cm.loading.readers import read_rows
 from airflow_provider_cm.transfers.files_to_comms_mining import FilesToCommsMiningOperator
 from tests.integration.transfers.conftest import AT, MAPPING, PROJECT, SOURCE, WHERE, Task, message_ids, texts
 
@@ -239,7 +240,7 @@ def test_the_origin_changes_with_a_file(tenant: TenantHandle, put: Put) -> None:
     path = put("a.jsonl", jsonl(1))
     before = task(path).origin({})
     assert task(path).origin({}) == before
-    put("a.jsonl", jsonl(1, 2))
+    put("a.jsonl", jsonl(2))  # of the same size
     assert task(path).origin({}) != before
 
 
@@ -263,3 +264,26 @@ def test_only_the_first_reads_of_a_large_object_hold_it(tenant: TenantHandle, bu
     loaded = task(f"s3://store@{bucket.name}/big.jsonl")
     row = next(loaded.rows({}))
     assert row["id"] == 1
+
+
+def test_parquet_is_fetched_once_although_its_columns_are_read_by_turns(tenant: TenantHandle, bucket: Any) -> None:
+    file = io.BytesIO()
+    columns = {name: [f"{name} {each} " * 40 for each in range(20_000)] for name in ("id", "sent", "text")}
+    pq.write_table(pa.table(columns), file, row_group_size=20_000, compression="none", use_dictionary=False)
+    bucket.put_object(Key="big.parquet", Body=file.getvalue())
+    loaded = task(f"s3://store@{bucket.name}/big.parquet")
+    (found,) = loaded._files()
+    fetched = 0
+    with found.open(in_order=False) as opened:
+        read = opened.read
+
+        def counted(size: int = -1) -> bytes:
+            nonlocal fetched
+            data = read(size)
+            fetched += len(data)
+            return data
+
+        opened.read = counted  # type: ignore[method-assign]
+        assert sum(1 for _ in read_rows(opened, found.name, "parquet")) == 20_000
+        assert opened.cache.name in {"none", None}  # type: ignore[attr-defined]
+    assert len(file.getvalue()) <= fetched < 1.2 * len(file.getvalue())
