@@ -28,7 +28,7 @@ from airflow_provider_cm.sensors.sources import SourceSensor
 from airflow_provider_cm.transfers.files_to_comms_mining import FilesToCommsMiningOperator
 from airflow_provider_cm.transfers.sql_to_comms_mining import SqlToCommsMiningOperator
 
-SOURCE = {"project": "{{ params.project }}", "source_name": "{{ params.source_name }}"}
+SOURCE: dict[str, Any] = {"project": "{{ params.project }}", "source_name": "{{ params.source_name }}"}
 
 with DAG(
     dag_id="example_load_messages",
@@ -98,7 +98,8 @@ with DAG(
     create >> [load_tickets, make_table]
     make_table >> load_surveys
     [load_tickets, load_surveys] >> wait
-    print_bill(load_tickets.output, load_surveys.output, wait.output)
+    # An output stands for the value that the task will return.
+    print_bill(load_tickets.output, load_surveys.output, wait.output)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""``make test-faults``: random calls, rollouts, waits and loads under faults; their figures go into docs/reliability.md.
+"""``make test-faults``: random calls, rollouts, waits and loads under faults; the figures are for docs/reliability.md.
 
 Usage: ``python -m scripts.test_faults [--seed N] [--operations N] [--applies N] [--waits N] [--loads N]
-[--report FILE]``. Two processes run in parallel, each with its own seed, derived from the printed one: ``--seed`` repeats
-a failure. The page itself is written by hand, except for the blocks ``figures: NAME``.
+[--report FILE]``. Two processes run in parallel, each with its own seed, derived from the printed one: ``--seed``
+repeats a failure. The page itself is written by hand, except for the blocks ``figures: NAME``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.calls import Outcome, Verdict
+from airflow_provider_cm.api.calls import CallOutcome, Verdict
 from airflow_provider_cm.api.echoes import Echoes
 from airflow_provider_cm.api.errors import ConfigurationError, OutcomeUnknownError, ProtocolError
 from airflow_provider_cm.api.frames import without_frames
@@ -256,7 +256,7 @@ class MessagesApi:
         """
         return SourcesApi(self.session).message_count(project, source_name, comment_filter=comment_filter)
 
-    def _carry_out(self, call: Call, gate: Gate | None = None) -> tuple[Outcome, bool, int]:
+    def _carry_out(self, call: Call, gate: Gate | None = None) -> tuple[CallOutcome, bool, int]:
         outcome, doubtful, timeouts = repeated(self.session, call, gate or Open())
         if outcome.verdict is Verdict.OK:
             return outcome, doubtful, timeouts

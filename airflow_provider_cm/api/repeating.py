@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_cm.api.calls import Call, Outcome, Verdict
+from airflow_provider_cm.api.calls import Call, CallOutcome, Verdict
 from airflow_provider_cm.api.errors import TransportError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Open:
         """Hold nobody; the call itself waits all the same."""
 
 
-def repeated(session: ApiSession, call: Call, gate: Gate) -> tuple[Outcome, bool, int]:
+def repeated(session: ApiSession, call: Call, gate: Gate) -> tuple[CallOutcome, bool, int]:
     """Send a write until it is answered, refused, or out of attempts or time.
 
     :param session: to send with.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm import __version__
 from airflow_provider_cm.api.calls import Call, CallOutcome, Check, Verdict
 from airflow_provider_cm.api.clocks import Clocks
+from airflow_provider_cm.api.echoes import Echoes
 from airflow_provider_cm.api.endpoint import join_url, normalise_endpoint
 from airflow_provider_cm.api.errors import (
     CommsMiningError,

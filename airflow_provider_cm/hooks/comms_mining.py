@@ -40,8 +40,8 @@ class CommsMiningHook(BaseHook):
     """Talk to UiPath Communications Mining with the settings of an Airflow connection.
 
     The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
-    reuses its network connections. Each call leaves one line in the log (at DEBUG where a task makes
-    thousands), and metrics (docs/metrics.md). The fields of the connection are described in docs/connections.md, and checked by
+    reuses its network connections. Each call leaves one line in the log (at DEBUG where a task makes thousands), and
+    metrics (docs/metrics.md). The fields of the connection are described in docs/connections.md, and checked by
     :mod:`airflow_provider_cm.hooks.connection_settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.

@@ -17,7 +17,7 @@ from airflow_provider_cm.api.arguments import NOT_GIVEN, NotGiven
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.exceptions import task_errors
 from airflow_provider_cm.loading import LoadOptions, Mapping
-from airflow_provider_cm.operators.base import CommsMiningOperator, Run
+from airflow_provider_cm.operators.base import CommsMiningOperator
 from airflow_provider_cm.operators.template_files import TemplateFiles
 from airflow_provider_cm.task import is_literal
 
@@ -83,7 +83,7 @@ _PARSERS: MappingOf[str, Any] = {
     "verify": arguments.boolean,
     "log_ids": arguments.boolean,
     "partition_key": arguments.filled_text,
-    "comms_mining_conn_id": arguments.filled_text,
+    **CommsMiningOperator.parsers,
 }
 
 
@@ -211,12 +211,11 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
         :raises CommsMiningRetryable: when trying again may help; the next try goes on where this one ended.
         """
         with task_errors():
-            run = Run(self, context)
             project, source_name = self.argument("project"), self.argument("source_name")
-            run.link(project)
+            self.link_project(context, project)
             report = self._load(context, project, source_name)
-            run.tell(report.as_dict(), [(project, source_name, {})])
-            self._tell_partition(context)
+            self.emit_events(context, report.as_dict(), [(project, source_name, {})])
+            self._write_partition(context)
         return report.as_dict()
 
     def _load(self, context: Any, project: str, source_name: str) -> LoadReport:
@@ -270,7 +269,7 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
         stem, dot, ending = name.partition(".")
         return f"{folder}{slash}{stem}-{map_index}{dot}{ending}"
 
-    def _tell_partition(self, context: Any) -> None:
+    def _write_partition(self, context: Any) -> None:
         if self.is_given("partition_key"):
             from airflow_provider_cm.assets import write_partition
 

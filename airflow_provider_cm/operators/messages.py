@@ -15,7 +15,7 @@ from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import ConfigurationError, ConflictError, NotFoundError
 from airflow_provider_cm.api.frames import without_frames
 from airflow_provider_cm.exceptions import task_errors
-from airflow_provider_cm.operators.base import CommsMiningOperator, Run
+from airflow_provider_cm.operators.base import CommsMiningOperator
 from airflow_provider_cm.operators.loading import BaseLoadOperator
 from airflow_provider_cm.operators.unshown import Unshown, UnshownArgument
 
@@ -109,7 +109,7 @@ class DeleteMessagesOperator(CommsMiningOperator):
         "ids": partial(_items, noun="texts", kind=str),
         "max_deletes": partial(arguments.integer, minimum=0),
         "delete_annotated": arguments.boolean,
-        "comms_mining_conn_id": arguments.filled_text,
+        **CommsMiningOperator.parsers,
     }
 
     def __init__(
@@ -144,16 +144,15 @@ class DeleteMessagesOperator(CommsMiningOperator):
         :raises CommsMiningRetryable: when trying again may help; deleting again does no harm.
         """
         with task_errors():
-            run = Run(self, context)
             project, source_name = self.argument("project"), self.argument("source_name")
-            run.link(project)
+            self.link_project(context, project)
             result = self._delete(project, source_name, self._wanted())
             self.log.info(
                 "Deleted %(deleted)d of %(requested)d messages; %(annotated)d have annotations and were left alone, "
                 "%(missing)d were not there",
                 result,
             )
-            run.tell(result, [(project, source_name, {})])
+            self.emit_events(context, result, [(project, source_name, {})])
         return result
 
     @without_frames

@@ -40,8 +40,8 @@ def _delimiter(value: object, field: str) -> str:
     text = arguments.text(value, field)
     if len(text) != 1 or text in '"\r\n':
         raise ConfigurationError(
-            f"{field}: {arguments.shown(text)} is not one character that separates columns; give one such as ',', ';' or "
-            "'\\t' (a tab)"
+            f"{field}: {arguments.shown(text)} is not one character that separates columns; give one such as ',', "
+            "';' or '\\t' (a tab)"
         )
     return text
 
@@ -54,7 +54,8 @@ def _encoding(value: object, field: str) -> str:
         codecs.lookup(text)
     except LookupError:
         raise ConfigurationError(
-            f"{field}: {arguments.shown(text)} is not an encoding that Python knows; give one such as 'utf-8' or 'cp1252'"
+            f"{field}: {arguments.shown(text)} is not an encoding that Python knows; give one such as 'utf-8' or "
+            "'cp1252'"
         ) from None
     return text
 

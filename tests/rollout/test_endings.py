@@ -95,7 +95,7 @@ def test_what_was_kept_or_skipped_and_is_gone_in_the_end_is_unchanged(world: Wor
     class Helped(SourcesApi):
         """Somebody else deletes it meanwhile."""
 
-        def message_count(self, project: str, name: str) -> int:
+        def message_count(self, project: str, name: str, **_: Any) -> int:
             count = super().message_count(project, name)
             world.tenant.delete_source(PROJECT, "nps-1")
             return count

@@ -70,7 +70,7 @@ class Scripted(SourcesApi):
 
     update = create
 
-    def message_count(self, *_: Any) -> int:
+    def message_count(self, *_: Any, **__: Any) -> int:
         return self._next(self.counts)  # type: ignore[no-any-return]
 
 

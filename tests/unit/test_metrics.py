@@ -326,7 +326,11 @@ def table(first: str) -> list[list[str]]:
 
 
 def test_the_document_names_every_metric() -> None:
-    units = {"counter": {"requests", "attempts", "polls", "rows"}, "timer": {"ms"}, "gauge": {"polls", "loops", "waits"}}
+    units = {
+        "counter": {"requests", "attempts", "polls", "rows"},
+        "timer": {"ms"},
+        "gauge": {"polls", "loops", "waits"},
+    }
     rows = table("Name")
     assert [(row[0], row[1], row[3]) for row in rows] == [
         (f"`{metric.name}`", metric.kind, ", ".join(f"`{tag}`" for tag in metric.tags)) for metric in metrics.ALL

@@ -81,7 +81,8 @@ def test_separate_connections_stay_apart(comms_mining_emulator: EmulatorServer, 
 
 def test_airflow_makes_the_hook_from_a_connection(connect: Connect) -> None:
     connect(conn_id="mine")
-    hook = CommsMiningHook(**{CommsMiningHook.conn_name_attr: "mine"})
+    argument: dict[str, Any] = {CommsMiningHook.conn_name_attr: "mine"}
+    hook = CommsMiningHook(**argument)
     assert hook.sources.list() == []
     found: Any = BaseHook.get_hook("mine")
     assert type(found) is CommsMiningHook

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_cm.emulator.contract import contract_for
-from airflow_provider_cm.emulator.settings import Settings
+from airflow_provider_cm.emulator.settings import EmulatorSettings
 from airflow_provider_cm.loading.duplicates import MetIds
 from airflow_provider_cm.loading.emails import check_document
 from airflow_provider_cm.loading.shapes import BadRowError
@@ -37,7 +37,7 @@ GOOD: dict[str, Any] = {
         }
     ],
 }
-CONTRACT = contract_for(Settings()).component("CommentNew")
+CONTRACT = contract_for(EmulatorSettings()).component("CommentNew")
 
 
 def changed(path: tuple[Any, ...], value: object) -> dict[str, Any]:
