@@ -1,4 +1,4 @@
-"""Sources as Airflow assets: their URIs, and what a task tells of them in its asset events.
+"""Sources as Airflow assets: their URIs, and the asset events of tasks.
 
 A source's asset has the URI ``comms-mining://<host>/<path of the endpoint>/<project>/<source>``.
 """
@@ -30,27 +30,27 @@ _PATH_CHARACTERS = "!$&'()*+,;=:@"  # what RFC 3986 allows in a segment beside l
 
 
 def source_uri(endpoint: str, project: str, source_name: str) -> str:
-    """Give the URI of a source's asset.
+    """Return the URI of a source's asset.
 
     :param endpoint: the tenant's API endpoint, such as ``https://cloud.uipath.com/acme/dev/reinfer_``.
     :param project: the project.
     :param source_name: the source's name.
     :return: the URI, such as ``comms-mining://cloud.uipath.com/acme/dev/reinfer_/acme-dev/inbox``.
-    :raises ConfigurationError: for an endpoint that is none.
-    :raises ValueError: for a name that no path can hold.
+    :raises ConfigurationError: for an invalid endpoint.
+    :raises ValueError: for a name that cannot be part of a path.
     """
-    # Whether plain http may be used is the connection's affair; no credentials travel by an asset's URI.
+    # The connection decides whether plain http is allowed; an asset's URI carries no credentials.
     parts = urlsplit(normalise_endpoint(endpoint, allow_http=True))
     below = "/".join(quote(segment, safe="") for segment in (project, source_name))
     return sanitize_uri(SplitResult(SCHEME, parts.netloc, f"{parts.path}/{below}", "", "")).geturl()
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """Check the URI of a source's asset, and give it its one form; Airflow calls this for each one.
+    """Check the URI of a source's asset, and normalize it; Airflow calls this for each one.
 
     :param uri: the URI, split.
-    :return: the same with the host in lower case, and only what must be percent-encoded encoded.
-    :raises ValueError: for a URI that cannot be a source's; the message says why.
+    :return: the same with the host in lower case, and percent-encoded only where necessary.
+    :raises ValueError: for a URI that is not a source's; the message says why.
     """
     shown = printable(uri.path, 200)
     if "@" in uri.netloc:
@@ -64,7 +64,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
         raise ValueError(f"The port or the percent-encoding of this URI is wrong: {shown}. {_EXPECTED}") from None
     if not host:
         raise ValueError(f"This URI of a source names no host: {shown}. {_EXPECTED}")
-    # A slash within a segment stays encoded, but whoever reads the URI may decode it before resolving "..".
+    # A slash within a segment stays encoded, but readers of the URI may decode it before they resolve "..".
     if any({"", ".", ".."} & set(segment.split("/")) for segment in segments):
         raise ValueError(f"This URI of a source has an empty, '.' or '..' part: {shown}. {_EXPECTED}")
     if len(segments) < 2:  # project and source
@@ -85,20 +85,20 @@ def source_asset(
 ) -> Asset:
     """Make the asset of a source, for a DAG's ``schedule`` or a task's ``outlets``.
 
-    With a connection, this looks the connection up each time the DAG file is parsed: in an environment variable of the
-    DAG processor, in a secrets backend (a request), or through the DAG processor in Airflow's database. A connection
-    that is not there is an import error of the DAG. ``endpoint`` avoids all that.
+    With a connection, this looks the connection up each time that the DAG file is parsed: in an environment variable of
+    the DAG processor, in a secrets backend (a request), or through the DAG processor in Airflow's database. A missing
+    connection is an import error of the DAG. With ``endpoint`` there is no lookup.
 
     :param project: the project. An asset belongs to the DAG, not to a run of it, so this is no template.
     :param source_name: the source's name; no template either.
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
     :param endpoint: the tenant's API endpoint, instead of the connection.
-    :param name: the asset's name; its URI by default. Airflow takes assets for the same if both name and URI are, so
-        only with the URI as the name does it mean the same as ``Asset(uri)`` and as what an alias is given.
-    :param watchers: what watches the asset; nothing by default.
-    :raises ConfigurationError: for names that no source can have, an endpoint that is none, or both an endpoint and a
-        connection.
-    :raises AirflowNotFoundException: when there is no such connection.
+    :param name: the asset's name; its URI by default. Airflow compares name and URI, so only an asset with the URI as
+        its name is the same as ``Asset(uri)``, and as those that an alias gets.
+    :param watchers: the asset's watchers; none by default.
+    :raises ConfigurationError: for names that no source can have, for an invalid endpoint, or for both an endpoint and
+        a connection.
+    :raises AirflowNotFoundException: if there is no such connection.
     """
     check_project(project)
     check_source_name(source_name)
@@ -117,18 +117,18 @@ def write_outlet_events(
     extra: Mapping[str, Any],
     sources: Iterable[tuple[str, str, Mapping[str, Any]]] = (),
 ) -> None:
-    """Say in a task's asset events what the task did. Airflow emits them when the task succeeds.
+    """Describe a task's run in its asset events. Airflow emits them when the task succeeds.
 
-    Each asset among the task's outlets gets ``extra``. To each asset alias the sources' own assets are added, so that a
-    DAG can be scheduled by a source whose name nobody knew when the DAG was parsed; on Airflow 3.0 lists and objects in
-    their events are JSON text.
+    Each asset among the task's outlets gets ``extra``. Each asset alias gets the assets of the sources, so that a
+    source can start a DAG although nobody knew its name when the DAG was parsed. On Airflow 3.0, lists and objects in
+    these events are JSON text.
 
     :param operator: the task, with its outlets.
     :param context: the task's context; without outlet events in it, nothing is written.
-    :param hook: the task's hook, asked for the endpoint where there is an alias. It sends no request.
-    :param extra: what to say, as JSON values.
-    :param sources: project, name, and what to say in addition, of each source that an alias is to be given.
-    :raises ConfigurationError: when a setting of the connection is wrong.
+    :param hook: the task's hook, which knows the endpoint. It sends no request.
+    :param extra: JSON values for every event.
+    :param sources: project, name and further JSON values of each source that an alias gets.
+    :raises ConfigurationError: if a setting of the connection is wrong.
     """
     events = context.get("outlet_events")
     if events is None:
@@ -163,7 +163,7 @@ def write_partition(operator: Any, context: Any, key: str) -> None:
 
 
 def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
-    # Airflow 3.0 hashes the values, and fails the task with its work done where one has no hash.
+    # Airflow 3.0 hashes the values. If one has no hash, it fails the task after its work is done.
     if tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 1):
         return extra
     return {

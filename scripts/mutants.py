@@ -337,7 +337,7 @@ MUTANTS = [
     ),
     Mutant(
         "begin a wait's timeout anew with each retry",
-        (("airflow_provider_cm/sensors/sensor_state.py", "return kept or began", "return began"),),
+        (("airflow_provider_cm/sensors/sensor_state.py", "return first or began", "return began"),),
         (SENSOR_TESTS, "-k", "anew"),
     ),
     Mutant(

@@ -96,7 +96,7 @@ class ApplySourcesOperator(ApplyingOperator):
         from airflow_provider_cm.rollout import Plan
 
         reports = RolloutReports(context)
-        with reports.kept():
+        with reports.preserved():
             with task_errors():
                 plan = Plan.from_dict(self.argument("plan"))
                 approved = self.argument("approved_digest")
@@ -138,7 +138,7 @@ class ReconcileSourcesOperator(ApplyingOperator, ManifestOperator):
         :raises CommsMiningRetryable: when trying again may help.
         """
         reports = RolloutReports(context)
-        with reports.kept():
+        with reports.preserved():
             with task_errors():
                 on_drift = self.argument("on_drift")
                 plan, actual = self.make_plan(context)

@@ -48,7 +48,7 @@ def variables(value: object, field: str) -> dict[str, str | bool]:
     """
     value = arguments.given(value, field)
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{field}: {arguments.shown(value)} is not a mapping of names to texts")
+        raise ConfigurationError(f"{field}: {arguments.excerpt(value)} is not a mapping of names to texts")
     # Here, and not only in the manifest: a template without a value would make a project called None.
     return {
         name: text if isinstance(text, bool) else arguments.text(text, f"{field}[{name!r}]")
@@ -66,7 +66,7 @@ def digest(value: object, field: str) -> str:
     text = arguments.filled_text(value, field)
     if not _DIGEST.fullmatch(text):
         raise ConfigurationError(
-            f"{field}: {arguments.shown(text)} is not the digest of a plan; a digest is 'sha256:' and 64 hexadecimal "
+            f"{field}: {arguments.excerpt(text)} is not the digest of a plan; a digest is 'sha256:' and 64 hexadecimal "
             "digits"
         )
     return text

@@ -1,4 +1,4 @@
-"""Keeps the report of a rollout where people and later tries of the task find it, however the try ends."""
+"""The report of a rollout: in the XComs for people, and in the task's state store for later tries of the task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.rollout import Plan, Report
 
 KEY = "comms_mining_rollout"
-"""Where the task state store (Airflow 3.3) has what each try has written."""
+"""The key in the task state store (Airflow 3.3); the value lists the writes of each try."""
 _TRIES = 10
 _LARGEST = 48 * 1024  # Airflow warns of more than 64 KiB in the store
 _WRITTEN = ("done", "confirmed", "unknown")
@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 class RolloutReports:
-    """What one try of a rollout task leaves in its XComs and in its state store.
+    """The report of one try of a rollout task, and those of earlier tries.
 
-    Airflow deletes a task's XComs when its next try begins, so what a try has written is also kept in the task state
-    store, where Airflow has one, and every later try hands it on as ``earlier_tries``.
+    Airflow deletes a task's XComs when its next try begins. So each try also lists its writes in the task state store,
+    if Airflow has one, and every later try returns them as ``earlier_tries``.
 
     :param context: the task's context.
     """
@@ -38,8 +38,8 @@ class RolloutReports:
         self._left = False
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Hand on what earlier tries have written if this try ends with an exception and left nothing itself."""
+    def preserved(self) -> Iterator[None]:
+        """Leave the writes of earlier tries if this try fails before it has a report."""
         try:
             yield
         except BaseException:
@@ -48,11 +48,11 @@ class RolloutReports:
             raise
 
     def record(self, report: Report, plan: Plan | None = None) -> dict[str, Any]:
-        """Keep a report as it stands.
+        """Leave a report in the XComs and in the state store; a task does so before its writes, too.
 
         :param report: the report.
         :param plan: the plan, for a task that made it itself.
-        :return: what the task is to return.
+        :return: the result for the task to return.
         """
         self._remember(report)
         markdown = report.render_markdown()
@@ -63,12 +63,12 @@ class RolloutReports:
         return self.leave(own if plan is None else {"plan": plan.to_dict(), "report": own})
 
     def leave(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Put a result where a task that ends well would have it, with what earlier tries have written.
+        """Push a result as the XCom of a successful task, so that a failed one has it too.
 
         :param result: JSON values.
         :return: the same, with ``earlier_tries`` if there were any.
         """
-        # Imported here, since on Airflow 3.3 it takes longer than the import of all our operators.
+        # Imported here, since on Airflow 3.3 it takes longer than the import of all operators of this package.
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
         result = self.with_earlier(result)
@@ -77,25 +77,21 @@ class RolloutReports:
         return result
 
     def with_earlier(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Add to a result what earlier tries have written.
+        """Add the writes of earlier tries to a result.
 
         :param result: JSON values.
         """
         return {**result, "earlier_tries": self._earlier} if self._earlier else result
 
-    def earlier_text(self) -> str:
-        """Say in a sentence what earlier tries have written; empty if there were none."""
-        return "".join(f" Try {each['try']} has written: {each['summary']}." for each in self._earlier)
-
     def _read(self) -> list[dict[str, Any]]:
         if self._store is None:
             return []
         try:
-            found = self._store.get(KEY) or []
+            tries = self._store.get(KEY) or []
         except Exception as error:  # noqa: BLE001  # the rollout itself does not need it
-            _log.warning("What earlier tries have written could not be read: %s", type(error).__name__)
+            _log.warning("The writes of earlier tries could not be read: %s", type(error).__name__)
             return []
-        return [each for each in found if each.get("try") != self._try]
+        return [each for each in tries if each.get("try") != self._try]
 
     def _remember(self, report: Report) -> None:
         written = {
@@ -111,4 +107,4 @@ class RolloutReports:
         try:
             self._store.set(KEY, [*self._earlier[-_TRIES:], {**entry, "counts": report.counts}])
         except Exception as error:  # noqa: BLE001  # as above
-            _log.warning("What this try has written is kept nowhere for a retry: %s", type(error).__name__)
+            _log.warning("The writes of this try could not be stored for a retry: %s", type(error).__name__)

@@ -120,7 +120,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.max_consecutive_failures = max_consecutive_failures
         self.max_failure_seconds = max_failure_seconds
-        self._memory: SensorState | None = None
+        self._state: SensorState | None = None
         self._last = "no look has ended"
         self.check_literals()
 
@@ -145,17 +145,17 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
         from airflow_provider_cm.triggers.failure_budget import still_failing
 
         with task_errors():
-            condition, memory = self._condition(), self._remembered(context)
-            memory.check_endpoint(self.comms_mining_conn_id, self.hook.get_conn().endpoint)
+            condition, state = self._condition(), self._sensor_state(context)
+            state.check_endpoint(self.comms_mining_conn_id, self.hook.get_conn().endpoint)
             try:
                 look = self._look(condition, context)
             except CommsMiningError as error:
                 self._last = still_failing(error)
-                if not memory.tolerates(error):
+                if not state.tolerates(error):
                     raise
-                self.log.warning("Look %d in a row failed: %s", memory.failures, error)
+                self.log.warning("Look %d in a row failed: %s", state.failures, error)
                 return PokeReturnValue(is_done=False)
-        memory.forget_failures()
+        state.forget_failures()
         return PokeReturnValue(look.met, look.facts if look.met else None)
 
     def execute(self, context: Any) -> Any:
@@ -210,7 +210,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
             if status == "error" and error is not None:
                 raise error
             raise CommsMiningFailure(
-                f"the trigger sent an event that is not a SourceTrigger's: {arguments.shown(event)}"
+                f"the trigger sent an event that is not a SourceTrigger's: {arguments.excerpt(event)}"
             )
 
     def _condition(self) -> Condition:
@@ -265,14 +265,13 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
                 self.log.warning("The first look failed, the wait continues in the triggerer: %s", error)
                 return None
 
-    def _remembered(self, context: Any) -> SensorState:
+    def _sensor_state(self, context: Any) -> SensorState:
         from airflow_provider_cm.sensors.sensor_state import SensorState
 
-        if self._memory is None:
+        if self._state is None:
             store = context.get("task_state_store") if self.reschedule else None
-            patience = (self.max_consecutive_failures, self.max_failure_seconds)
-            self._memory = SensorState.read(store, context, *patience)
-        return self._memory
+            self._state = SensorState.read(store, context, self.max_consecutive_failures, self.max_failure_seconds)
+        return self._state
 
     def _check_endpoint(self, endpoint: object) -> None:
         """Emit no asset event for a source of another tenant than the connection leads to now."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, literal
 
 from airflow_provider_cm.api.arguments import NOT_GIVEN
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
@@ -348,7 +351,7 @@ def test_a_store_that_fails_costs_no_rollout(connect: Connect, caplog: pytest.Lo
 
     connect()
     assert run(reconcile(), Task(), Broken())["report"]["counts"] == {"done": 2}
-    assert "is kept nowhere for a retry: ConnectionError" in caplog.text
+    assert "could not be stored for a retry: ConnectionError" in caplog.text
 
 
 def test_a_report_is_there_before_the_first_write_and_after_an_interruption(
@@ -539,3 +542,46 @@ def test_several_projects_are_mapped_over() -> None:
             variables=[{"project": "acme-dev"}, {"project": "acme-prod"}]
         )
     assert mapped.operator_class is ReconcileSourcesOperator
+
+
+# In Airflow's interface
+
+
+@pytest.mark.parametrize(
+    ("task", "renderers"),
+    [
+        (plan(), {"manifest": "yaml", "variables": "json"}),
+        (reconcile(), {"manifest": "yaml", "variables": "json"}),
+        (ApplySourcesOperator(task_id="t", plan={}), {"plan": "json"}),
+        (ExportSourcesOperator(task_id="t", project="p"), {"variables": "json"}),
+    ],
+    ids=["plan", "reconcile", "apply", "export"],
+)
+def test_structured_arguments_are_shown_as_such_and_tasks_have_the_package_s_color(
+    task: Any, renderers: dict[str, str]
+) -> None:
+    assert task.template_fields_renderers == renderers
+    assert set(renderers) <= set(task.template_fields)
+    assert task.ui_color == "#f7e3d4"
+    assert task.ui_fgcolor == "#1f2a37"
+
+
+def test_a_manifest_is_airflows_literal_until_it_is_rendered_and_a_literal_stays_one() -> None:
+    given = literal(MANIFEST)
+    assert plan(manifest=given).manifest is given
+    task = plan()
+    assert type(task.manifest) is type(given)
+    task.render_template_fields({"params": {}})
+    assert task.manifest == MANIFEST
+
+
+def test_the_number_of_workers_may_come_from_airflows_configuration() -> None:
+    code = (
+        "from airflow_provider_cm.operators.rollout import ApplySourcesOperator as Apply; "
+        "first, second = Apply(task_id='a', plan={}), Apply(task_id='b', plan={}, max_workers=3); "
+        "print('WORKERS', first.max_workers, second.max_workers)"
+    )
+    for value, lines in (("5", "WORKERS 5 3"), (None, "WORKERS 8 3")):
+        env = dict(os.environ) | ({"AIRFLOW__COMMS_MINING__MAX_WORKERS": value} if value else {})
+        ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        assert lines in ended.stdout

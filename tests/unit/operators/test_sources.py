@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +35,7 @@ from airflow_provider_cm.api import (
     TokenError,
     TransportError,
 )
+from airflow_provider_cm.api.arguments import NOT_GIVEN
 from airflow_provider_cm.emulator import EmulatorServer
 from airflow_provider_cm.exceptions import CommsMiningFailure, CommsMiningRetryable
 from airflow_provider_cm.operators import sources as module
@@ -759,6 +761,32 @@ def test_a_refused_scope_fails_at_once(connect: Connect) -> None:
 def test_a_viewer_is_told_which_permission_a_write_needs(connect: Connect) -> None:
     connect(token="emulator-viewer")
     assert "permission 'Sources admin' on the project" in fails(CreateSourceOperator, PermissionDeniedError, **BY_NAME)
+
+
+@pytest.mark.parametrize(("timeout", "extra"), [("0.1", {"read_timeout": 60}), (NOT_GIVEN, {"read_timeout": 0.1})])
+def test_a_task_may_override_how_long_a_request_waits_and_how_often_it_tries(
+    connect: Connect, timeout: Any, extra: dict[str, Any]
+) -> None:
+    with Server([Answer(stated_length=99, then_stall=True)] * 2) as server:
+        connect(host=server.url, extra={"max_retry_seconds": 10, **extra})
+        started = time.monotonic()
+        message = retries(ListSourcesOperator, TransportError, request_timeout=timeout, max_attempts="2")
+        assert "in time (2 attempts)" in message
+        assert time.monotonic() - started < 5
+        assert len(server.requests) == 2
+
+
+def test_a_task_with_one_attempt_sends_one_request(connect: Connect, comms_mining_emulator: EmulatorServer) -> None:
+    connect()
+    comms_mining_emulator.faults.add(503, "GET")
+    retries(ListSourcesOperator, ServerError, max_attempts=1)
+    assert len(comms_mining_emulator.requests) == 1
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("max_attempts", 0), ("request_timeout", 0), ("request_timeout", "soon")])
+def test_an_override_that_can_never_be_right_fails_the_import_of_the_dag(name: str, wrong: Any) -> None:
+    with pytest.raises(CommsMiningFailure, match=f"^{name}: "):
+        ListSourcesOperator(task_id="t", **{name: wrong})
 
 
 def test_the_connection_may_be_another(connect: Connect) -> None:

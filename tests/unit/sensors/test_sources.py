@@ -831,7 +831,7 @@ def test_a_store_that_is_away_does_not_end_the_wait(tenant: TenantHandle, capfd:
             raise RuntimeError("away")
 
     assert deadline_of(Away()) > datetime.now(UTC)
-    assert "When this wait began is kept nowhere for a retry: RuntimeError" in "".join(capfd.readouterr())
+    assert "The start of this wait could not be stored for a retry: RuntimeError" in "".join(capfd.readouterr())
 
 
 # What DAG authors rely on
