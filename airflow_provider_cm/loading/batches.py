@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from airflow_provider_cm.loading.rows import Message
+    from airflow_provider_cm.loading.message import Message
 
 
 class Limits:

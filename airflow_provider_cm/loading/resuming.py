@@ -6,7 +6,7 @@ import pickle
 import tempfile
 from typing import TYPE_CHECKING, Self
 
-from airflow_provider_cm.loading.rows import Message
+from airflow_provider_cm.loading.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

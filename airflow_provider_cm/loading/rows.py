@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from airflow_provider_cm.api.messages import email_id
 from airflow_provider_cm.loading.duplicates import MetIds
 from airflow_provider_cm.loading.emails import check_document
+from airflow_provider_cm.loading.message import Message
 from airflow_provider_cm.loading.readers.errors import UnreadableRow
 from airflow_provider_cm.loading.shapes import BadRowError
 from airflow_provider_cm.loading.validation import check_comment
@@ -25,28 +26,6 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _NOTHING = b"-"  # what a row that was put aside adds to the digest
 _HOPELESS = 1000
-
-
-class Message(NamedTuple):
-    """One message, ready to be sent; its ``repr`` shows nothing of it.
-
-    :param row: the number of its row, from 1.
-    :param id: its id.
-    :param body: its JSON.
-    :param digest: of all rows up to this one; empty where no checkpoint is kept.
-    :param raw: the row as JSON, if rejected rows are to be listed whole.
-    :param again: its id was met before, in an earlier row.
-    """
-
-    row: int
-    id: str
-    body: bytes
-    digest: bytes = b""
-    raw: str | None = None
-    again: bool = False
-
-    def __repr__(self) -> str:
-        return f"Message(row {self.row})"
 
 
 class DuplicateIdError(Exception):

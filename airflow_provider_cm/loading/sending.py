@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.repeating import Gate
     from airflow_provider_cm.api.retry import RetryPolicy
     from airflow_provider_cm.loading.batches import Batch, Limits
-    from airflow_provider_cm.loading.rows import Message
+    from airflow_provider_cm.loading.message import Message
 
 _log = logging.getLogger(__name__)
 _REFUSED = frozenset({400, 413, 422})

@@ -13,7 +13,7 @@ from airflow_provider_cm.loading.sending import Sent
 
 if TYPE_CHECKING:
     from airflow_provider_cm.loading.batches import Batch
-    from airflow_provider_cm.loading.rows import Message
+    from airflow_provider_cm.loading.message import Message
     from airflow_provider_cm.loading.sending import Sender
 
 _HEAD_START = 0.002
