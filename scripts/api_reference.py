@@ -170,7 +170,7 @@ def _argument(item: Any, name: str) -> Argument:
     for owner in (item, *item.mro()) if item.is_class else (item,):
         for parameter in owner.parameters:
             if parameter.name.lstrip("*") == name:
-                default = None if parameter.default is None else str(parameter.default)
+                default = None if parameter.default is None else _literal(owner, str(parameter.default))
                 return Argument(name, str(parameter.annotation or "Any"), default)
             for attribute in _unpacked(owner, parameter):
                 if attribute.name == name:
@@ -179,6 +179,15 @@ def _argument(item: Any, name: str) -> Argument:
         if attribute is not None and getattr(attribute, "annotation", None) is not None:
             return Argument(name, str(attribute.annotation), _value(attribute))
     raise ValueError(f"{item.path}: the docstring documents '{name}', which the code does not take")
+
+
+def _literal(item: Any, default: str) -> str:
+    """Return the value of a default that is the name of a text or a number in the same class or module."""
+    for scope in (item if item.is_class else item.parent, item.module):
+        constant = scope.members.get(default)
+        if constant is not None and constant.is_attribute and re.fullmatch(r"'[^']*'|[\d._]+", str(constant.value)):
+            return str(constant.value)
+    return default
 
 
 def _unpacked(item: Any, parameter: Any) -> Iterator[Any]:

@@ -150,7 +150,8 @@ class Options(TypedDict, total=False):
     title: str | NotGiven
 
 class Base:
-    def __init__(self, *, {base}conn_id: str = "default") -> None: ...
+    name_of_default = "default"
+    def __init__(self, *, {base}conn_id: str = name_of_default) -> None: ...
 
 class Operator(Base):
     \"\"\"Do it.

@@ -864,6 +864,12 @@ def test_every_value_of_the_wait_is_a_template_field_and_kept_as_it_is() -> None
     assert {name: getattr(task, name) for name in SourceSensor.template_fields} == values
 
 
+def test_the_interface_shows_match_as_json_and_the_package_s_color() -> None:
+    task = SourceSensor(task_id="t", **BY_NAME)
+    assert task.template_fields_renderers == {"match": "json"}
+    assert (task.ui_color, task.ui_fgcolor) == ("#f7e3d4", "#1f2a37")
+
+
 def test_arguments_may_come_from_other_tasks_and_be_mapped() -> None:
     with DAG("d"):
         first = SourceSensor(task_id="first", comms_mining_conn_id="there_is_no_such_connection", **BY_NAME)
