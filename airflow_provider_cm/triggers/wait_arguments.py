@@ -27,7 +27,7 @@ def moment(value: object, field: str) -> datetime:
     parsed = parse_timestamp(value.isoformat() if isinstance(value, datetime) else value)
     if parsed is None:
         raise ConfigurationError(
-            f"{field}: {arguments.shown(value)} is not a moment such as 2026-11-22T08:06:14.944290+00:00"
+            f"{field}: {arguments.excerpt(value)} is not a moment such as 2026-11-22T08:06:14.944290+00:00"
         )
     return parsed
 
@@ -44,12 +44,12 @@ def match(value: object, field: str) -> Mapping[str, object]:
 
     value = arguments.given(value, field)
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{field}: {arguments.shown(value)} is not a mapping of fields to values")
+        raise ConfigurationError(f"{field}: {arguments.excerpt(value)} is not a mapping of fields to values")
     parsed: dict[str, object] = {}
     for name, wanted in value.items():
         if name not in SETTABLE:
             raise ConfigurationError(
-                f"{field}: a source has no field {arguments.shown(name)}; use {', '.join(SETTABLE)}"
+                f"{field}: a source has no field {arguments.excerpt(name)}; use {', '.join(SETTABLE)}"
             )
         # A template renders text, and a "True" that is compared with true would be waited for in vain.
         nothing = wanted is None and name in _MAY_BE_NOTHING
