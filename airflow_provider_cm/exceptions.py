@@ -1,4 +1,4 @@
-"""What a task raises: whether Airflow should retry it is decided here, and only here."""
+"""The exceptions of tasks: this module alone decides whether Airflow retries a task."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class CommsMiningFailure(AirflowFailException):
-    """Trying again would end the same way, so the task fails at once, whatever its ``retries``.
+    """A retry would fail in the same way, so the task fails at once, whatever its ``retries``.
 
-    Bad input, 400, 403, 404, 409, 422, and answers that are not from this API. ``__cause__`` is the typed error of
+    Bad input, 400, 403, 404, 409, 422, and responses that are not from this API. ``__cause__`` is the typed error of
     :mod:`airflow_provider_cm.api.errors`.
     """
 
 
 class CommsMiningRetryable(AirflowException):
-    """Trying again may help: ``retries``, a retry policy and ``soft_fail`` apply as for any exception.
+    """A retry may help: ``retries``, a retry policy and ``soft_fail`` apply as for any exception.
 
-    Connection failures, 429, 5xx, unknown outcomes, and a refused token or App Secret, since somebody may just have
+    Connection failures, 429, 5xx, unknown outcomes, and a refused token or App Secret, because somebody may just have
     replaced it. ``__cause__`` is the typed error of :mod:`airflow_provider_cm.api.errors`.
 
     :param message: what happened, and what to do next.
-    :param retry_after: seconds that the server asked to wait, ``None`` where it did not, as by default;
+    :param retry_after: seconds from ``Retry-After``, ``None`` (default) without one;
         :mod:`airflow_provider_cm.retry_policy` waits so long.
     """
 
@@ -38,9 +38,9 @@ class CommsMiningRetryable(AirflowException):
 
 
 def airflow_error(error: CommsMiningError) -> CommsMiningFailure | CommsMiningRetryable:
-    """Give the exception that a task should end with.
+    """Give the task's exception for an error of the API client.
 
-    :param error: what the API client raised.
+    :param error: the error.
     """
     replaced = isinstance(error, AuthenticationError) or (
         isinstance(error, TokenError) and error.error == "invalid_client"
@@ -52,7 +52,7 @@ def airflow_error(error: CommsMiningError) -> CommsMiningFailure | CommsMiningRe
 
 @contextmanager
 def task_errors() -> Iterator[None]:
-    """Turn errors of the API client into the exceptions of a task, chained to them."""
+    """Convert errors of the API client into the exceptions of a task, chained to them."""
     try:
         yield
     except CommsMiningError as error:

@@ -1,4 +1,4 @@
-"""A retry policy for tasks, which waits as the server told. Airflow 3.3 and newer.
+"""A retry policy for tasks that obeys ``Retry-After``. Airflow 3.3 and newer.
 
 .. code-block:: python
 
@@ -34,18 +34,18 @@ _HOUR = timedelta(hours=1)
 
 
 class CommsMiningRetryPolicy(RetryPolicy):
-    """Wait before the next try as the server told (``Retry-After``), else longer from try to try.
+    """Wait for as long as ``Retry-After`` says before the next try, otherwise with exponential backoff.
 
-    What trying again cannot mend fails the task at once without asking any policy, where an operator or sensor of this
-    package raises it; where the code of a ``@task`` lets an error of the API client through, this policy does the
-    same. For other exceptions the task's own settings apply. A policy cannot add to a task's ``retries``.
+    An error that a retry cannot fix fails the task at once: the operators and sensors of this package see to that
+    themselves, and this policy does so for errors of the API client in the code of a ``@task``. For other exceptions,
+    the task's own settings apply. A policy cannot add to a task's ``retries``.
 
-    :param base: the longest wait after the first try where the server told nothing; it doubles with each further try.
-        Each wait is drawn between half of that and all of it, so that tasks that failed together come back spread out.
-        One minute by default.
-    :param longest: no wait is longer, whatever the server told: a mistaken ``Retry-After`` would otherwise hold a
-        pipeline up for years. One hour by default.
-    :raises ValueError: when one of them is not above 0, or ``base`` is longer than ``longest``.
+    :param base: the longest wait after the first try without ``Retry-After``; it doubles with each further try. Each
+        wait is drawn between half of that and all of it, so that tasks that failed together do not retry together. One
+        minute by default.
+    :param longest: the limit for all waits, because a wrong ``Retry-After`` could otherwise stop a pipeline for years.
+        One hour by default.
+    :raises ValueError: if one of them is not above 0, or ``base`` is longer than ``longest``.
     """
 
     def __init__(self, base: timedelta = timedelta(minutes=1), longest: timedelta = _HOUR) -> None:
@@ -67,18 +67,18 @@ class CommsMiningRetryPolicy(RetryPolicy):
         if isinstance(exception, CommsMiningError):
             exception = airflow_error(exception)
         if isinstance(exception, CommsMiningFailure):
-            return RetryDecision.fail("trying again would end the same way")
+            return RetryDecision.fail("a retry would fail in the same way")
         if not isinstance(exception, CommsMiningRetryable):
             return RetryDecision.default()
-        told = _seconds(exception.retry_after)
-        if told is None:
+        requested = _seconds(exception.retry_after)
+        if requested is None:
             delay = self._backoff(try_number)
             return RetryDecision.retry(delay, f"waiting {delay.total_seconds():.0f} s, longer from try to try")
         longest = self.longest.total_seconds()
-        if told > longest:
-            reason = f"waiting {longest:g} s, the longest that the policy allows; the server asks for {told:g} s"
+        if requested > longest:
+            reason = f"waiting {longest:g} s, the longest that the policy allows; the server asks for {requested:g} s"
             return RetryDecision.retry(self.longest, reason)
-        return RetryDecision.retry(timedelta(seconds=told), f"waiting {told:g} s, as the server asks")
+        return RetryDecision.retry(timedelta(seconds=requested), f"waiting {requested:g} s, as the server asks")
 
     def serialize(self) -> dict[str, Any]:
         """Give the policy as JSON."""
@@ -99,7 +99,7 @@ class CommsMiningRetryPolicy(RetryPolicy):
 
 
 def _seconds(retry_after: object) -> float | None:
-    """Judge what an exception carries; of a sensor it came through the trigger's event."""
+    """Check an exception's ``retry_after``; a sensor's came through the trigger's event."""
     if isinstance(retry_after, bool) or not isinstance(retry_after, int | float):
         return None
     return float(retry_after) if math.isfinite(retry_after) and retry_after >= 0 else None

@@ -40,7 +40,7 @@ WORDS = {
     r"colours?": "color",
     r"favours?|honours?": "American spelling: -or",
     r"(?:normalis|recognis|serialis|deserialis|initialis|organis|summaris|prioritis|customis|optimis|minimis|maximis|"
-    r"authoris|synchronis|utilis|categoris)(?:e|es|ed|ing|er|ers|ation|ations)": "American spelling: -ize",
+    r"authoris|synchronis|utili[s]|categoris)(?:e|es|ed|ing|er|ers|ation|ations)": "American spelling: -ize",
     r"licences?": "license",
     r"whilst|amongst": "while, among",
     r"cancelled|cancelling": "canceled, canceling",

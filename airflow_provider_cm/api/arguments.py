@@ -1,7 +1,7 @@
-"""Values that people type or templates render, parsed strictly.
+"""Strict parsers for arguments, which people type or templates render.
 
 A template gives text: a ``"False"`` must not count as true because it is not empty, nor a ``"None"`` as somebody's id.
-An argument that was left out and one that rendered to nothing are different things: the second is an error.
+An argument that is left out differs from one that a template rendered to nothing: the second is an error.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class NotGiven(Enum):
 
 
 NOT_GIVEN = NotGiven.NOT_GIVEN
-"""The default of an optional argument. ``None`` is no default: it is what a template or a missing XCom renders to."""
+"""The default of an optional argument. ``None`` is not used for that: a template or a missing XCom may render it."""
 
 NOTHING = ("None", "NOTSET")
-"""What Jinja makes of ``None``, and Airflow of an XCom that is not there."""
+"""The texts that Jinja renders for ``None``, and Airflow for an XCom that does not exist."""
 
 
 def boolean(value: object, field: str) -> bool:
     """Give ``True`` or ``False``.
 
     :param value: a bool, or the text ``True`` or ``False`` in any case.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :raises ConfigurationError: for anything else.
     """
     value = given(value, field)
@@ -50,14 +50,14 @@ def boolean(value: object, field: str) -> bool:
         return value
     if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
         return value.strip().lower() == "true"
-    raise ConfigurationError(f"{field}: {shown(value)} is neither true nor false; use True or False")
+    raise ConfigurationError(f"{field}: {excerpt(value)} is neither true nor false; use True or False")
 
 
 def integer(value: object, field: str, *, minimum: int) -> int:
     """Give a whole number.
 
     :param value: an int, or its digits as text.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :param minimum: the smallest that makes sense.
     :raises ConfigurationError: for anything else.
     """
@@ -67,7 +67,7 @@ def integer(value: object, field: str, *, minimum: int) -> int:
     elif isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
         number = int(value.strip()[:18])
     if number is None or number < minimum:
-        raise ConfigurationError(f"{field}: {shown(value)} is not a whole number of {minimum} or more")
+        raise ConfigurationError(f"{field}: {excerpt(value)} is not a whole number of {minimum} or more")
     return number
 
 
@@ -75,7 +75,7 @@ def seconds(value: object, field: str) -> float:
     """Give a time in seconds.
 
     :param value: a number above 0, or its text.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :raises ConfigurationError: for anything else.
     """
     value, number = given(value, field), math.nan
@@ -85,15 +85,15 @@ def seconds(value: object, field: str) -> float:
         except (ValueError, OverflowError):
             number = math.nan
     if not 0 < number < math.inf:
-        raise ConfigurationError(f"{field}: {shown(value)} is not a number of seconds above 0")
+        raise ConfigurationError(f"{field}: {excerpt(value)} is not a number of seconds above 0")
     return number
 
 
 def given(value: object, field: str) -> object:
-    """Give a value back, unless a template or a task rendered nothing.
+    """Give a value back; it is an error if a template or a task rendered nothing.
 
-    :param value: what was given.
-    :param field: what to call it in an error.
+    :param value: the argument.
+    :param field: the argument's name in an error.
     :raises ConfigurationError: for ``None``, and for what stands for an XCom that is not there.
     """
     if value is None or type(value).__name__ == "ArgNotSet":
@@ -107,19 +107,19 @@ def given(value: object, field: str) -> object:
 def text(value: object, field: str) -> str:
     """Give a text; anything else is an error.
 
-    :param value: what was given. ``None`` as text is what a template renders where there is no value, so it is refused;
+    :param value: the argument. ``None`` as text is what a template renders where there is no value, so it is refused;
         in a DAG, Airflow's ``literal("None")`` stands for the word.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :raises ConfigurationError: for anything else.
     """
     value = given(value, field)
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ConfigurationError(
-            f"{field}: {shown(value)} is not text but a number; put it in quotes. If a template rendered it, "
+            f"{field}: {excerpt(value)} is not text but a number; put it in quotes. If a template rendered it, "
             "render_template_as_native_obj made the text a number: pass the other task's output instead of a template"
         )
     if not isinstance(value, str):
-        raise ConfigurationError(f"{field}: {shown(value)} is not text; put it in quotes, or leave it out")
+        raise ConfigurationError(f"{field}: {excerpt(value)} is not text; put it in quotes, or leave it out")
     if value in NOTHING:
         raise ConfigurationError(
             f"{field}: '{value}' is what a template renders where there is no value; check the template, leave the "
@@ -151,7 +151,7 @@ def identifier(value: object, field: str) -> str:
 
     :param value: text; not empty, and not the ``None`` that a template renders where there is no value. An integer is
         an id of nothing but digits that ``render_template_as_native_obj`` made a number.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :raises ConfigurationError: for anything else.
     """
     value = given(value, field)
@@ -159,12 +159,12 @@ def identifier(value: object, field: str) -> str:
         value = str(value)
     if isinstance(value, float):
         raise ConfigurationError(
-            f"{field}: {shown(value)} is a number and not the id any more: render_template_as_native_obj takes an id "
-            "such as 12e4567890123456 for one; pass the other task's output instead of a template"
+            f"{field}: {excerpt(value)} is a number and no longer the id: render_template_as_native_obj converts an id "
+            "such as 12e4567890123456; pass the other task's output instead of a template"
         )
     if not isinstance(value, str) or not value.strip() or value.strip() in NOTHING:
         raise ConfigurationError(
-            f"{field}: {shown(value)} is not an id; check the template or the task that it comes from, "
+            f"{field}: {excerpt(value)} is not an id; check the template or the task that it comes from, "
             "or leave the argument out"
         )
     return value.strip()
@@ -174,13 +174,13 @@ def text_list(value: object, field: str) -> list[str]:
     """Give a list of texts.
 
     :param value: a list or tuple of texts. A single text is refused, since it is a list of letters to Python.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :raises ConfigurationError: for anything else.
     """
     value = given(value, field)
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
         raise ConfigurationError(
-            f"{field}: {shown(value)} is not a list of texts; give a list (where a template renders it, the DAG needs "
+            f"{field}: {excerpt(value)} is not a list of texts; give a list (if a template renders it, the DAG needs "
             "render_template_as_native_obj=True)"
         )
     return list(value)
@@ -194,9 +194,9 @@ def property_list(value: object, field: str) -> list[str]:
 def setting(value: object, name: str, field: str | None = None) -> object:
     """Give the value of one of a source's settings.
 
-    :param value: what was given.
+    :param value: the argument.
     :param name: the setting, one of the keys of :data:`airflow_provider_cm.api.source_fields.SETTABLE`.
-    :param field: what to call it in an error; its name by default.
+    :param field: the argument's name in an error; by default the setting's name.
     :raises ConfigurationError: for what cannot be its value.
     """
     return _SETTINGS.get(name, filled_text)(value, field or name)
@@ -215,13 +215,13 @@ def choice(value: object, field: str, choices: Collection[str]) -> str:
     """Give one of a few words.
 
     :param value: the word.
-    :param field: what to call it in an error.
+    :param field: the argument's name in an error.
     :param choices: the words to choose from.
     :raises ConfigurationError: for anything else.
     """
     value = given(value, field)
     if not isinstance(value, str) or value not in choices:
-        raise ConfigurationError(f"{field}: {shown(value)} is not one of {', '.join(choices)}")
+        raise ConfigurationError(f"{field}: {excerpt(value)} is not one of {', '.join(choices)}")
     return value
 
 
@@ -233,8 +233,8 @@ def one_of(choices: Collection[str]) -> Callable[[object, str], str]:
     return lambda value, field: choice(value, field, choices)
 
 
-def shown(value: object) -> str:
-    """Give a value as a message can show it: its ``repr``, printable and short."""
+def excerpt(value: object) -> str:
+    """Give a value's ``repr`` for a message, printable and short."""
     return printable(repr(value), 80)
 
 

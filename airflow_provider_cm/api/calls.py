@@ -17,11 +17,11 @@ Check = Callable[[Mapping[str, Any], Mapping[str, str]], None]
 
 
 class Verdict(enum.Enum):
-    """What an exchange says of the call."""
+    """What one exchange proves about its call."""
 
     OK = "ok"
     REFUSED = "refused"  # final: the same call would end the same way
-    NOT_DONE = "not done"  # it was not carried out, and may be later
+    NOT_DONE = "not done"  # it was not carried out; a retry may help
     UNKNOWN = "unknown"  # a write may have been carried out
 
 
@@ -34,7 +34,7 @@ class Call:
     :param path: path for messages.
     :param route: path with placeholders.
     :param body: JSON, encoded.
-    :param safe: it only reads, so that it can be repeated at will.
+    :param safe: whether it only reads, and can therefore be repeated.
     :param permission: what the vendor's page says it needs.
     :param check: raises :class:`ProtocolError` for a success that is not an answer to this call.
     :param clear: takes what was sent out of what the server says of it.
@@ -57,14 +57,14 @@ class Call:
 class CallOutcome:
     """How a call ended.
 
-    :param verdict: the judgement.
+    :param verdict: whether it was carried out.
     :param payload: the response's JSON object, for ``Verdict.OK``.
     :param error: the error, otherwise.
     :param status: HTTP status, ``None`` without a response.
     :param platform_ms: the platform's own time, in milliseconds.
     :param date: the server's clock when it answered, to the second.
-    :param answered_at: the local monotonic clock when the answer was there.
-    :param sent: how often the call was sent or tried; a token's own requests are not counted.
+    :param answered_at: the local monotonic clock when the response was complete.
+    :param sent: how often the call was sent; requests for a token are not counted.
     """
 
     verdict: Verdict

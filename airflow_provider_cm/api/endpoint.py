@@ -1,4 +1,4 @@
-"""The endpoint of a tenant: what users paste, made into one form, and URLs below it.
+"""The endpoint of a tenant, in one normal form, and the URLs below it.
 
 Both tenant styles are on the vendor's page "Using the API", section "API endpoint"; other hosts (dedicated, government,
 on-premises) are taken as they are.
@@ -42,25 +42,25 @@ def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
     :raises ConfigurationError: for another scheme, credentials, a query, a fragment, or no host.
     """
     url = url.strip()
-    # No endpoint holds an "@", and what stands before one may be a password with any character in it; what follows a
-    # "?" or "#" may be a key. Neither is shown, nor is anything that could not be parsed.
+    # No endpoint holds an "@", and the text before one may be a password; the text after "?" or "#" may be a key.
+    # Neither is shown in an error, nor is a URL that cannot be parsed.
     if "@" in url:
         raise ConfigurationError(f"{field}: remove the credentials from the URL; they belong into login and password")
-    shown = printable(re.sub(r"[?#].*", lambda found: f"{found[0][0]}...", url, flags=re.DOTALL), 200)
+    masked = printable(re.sub(r"[?#].*", lambda match: f"{match[0][0]}...", url, flags=re.DOTALL), 200)
     if not url.isprintable() or any(c.isspace() for c in url) or "\\" in url:
-        raise ConfigurationError(f"{field}: '{shown}' holds white space or characters that no URL has; {_REMEDY}")
+        raise ConfigurationError(f"{field}: '{masked}' holds white space or characters that no URL has; {_REMEDY}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(f"{field}: this is not a URL; {_REMEDY}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise ConfigurationError(f"{field}: '{shown}' is not an https URL; {_REMEDY}")
+        raise ConfigurationError(f"{field}: '{masked}' is not an https URL; {_REMEDY}")
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise ConfigurationError(f"{field}: '{shown}' has a query or a fragment; remove what follows '?' or '#'")
+        raise ConfigurationError(f"{field}: '{masked}' has a query or a fragment; remove what follows '?' or '#'")
     if parts.scheme == "http" and not (allow_http or is_loopback(host)):
         raise ConfigurationError(
-            f"{field}: '{shown}' is plain http, which would show the token to the network; use https "
+            f"{field}: '{masked}' is plain http, which would show the token to the network; use https "
             "(or set `allow_http` if the network is trusted)"
         )
     return url
@@ -69,9 +69,9 @@ def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
 def normalise_endpoint(endpoint: str, *, allow_http: bool = False) -> str:
     """Give an endpoint its one form: scheme and host in lower case, no ``/api/v1``, no slash at the end.
 
-    :param endpoint: what the user has, with or without ``https://``, ``/api``, ``/api/v1`` and slashes at the end.
+    :param endpoint: the user's URL, with or without ``https://``, ``/api``, ``/api/v1`` and slashes at the end.
     :param allow_http: accept plain http to other machines than this one.
-    :raises ConfigurationError: when no request could be sent there, or should not.
+    :raises ConfigurationError: if no request can or should be sent there.
     """
     text = endpoint.strip()
     if not text:

@@ -36,7 +36,7 @@ def read_envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, 
         target = reply.headers.get("Location", "nowhere")
         return {}, f"{where}: redirected to {target}; redirects are not followed, correct the endpoint", False
     if status == 206:
-        return {}, f"{where}: this is only a part of the answer, which nobody asked for", False
+        return {}, f"{where}: this is only a part of the response, although no part was requested", False
     try:
         payload = decode_json(reply.body)
     except UnfitJson as problem:
@@ -57,16 +57,16 @@ def read_envelope(reply: Reply, scrub: Callable[[str], str]) -> tuple[dict[str, 
             transient,
         )
     if (payload["status"] == "ok") != (200 <= status < 300):
-        said = payload.get("message") or "no message"
-        return payload, f"{where}, but the body says status '{payload['status']}' ({said})", transient
+        message = payload.get("message") or "no message"
+        return payload, f"{where}, but the body has status '{payload['status']}' ({message})", transient
     return payload, None, transient
 
 
 def parse_server_timing(headers: Mapping[str, str]) -> float | None:
-    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds; ``None`` for what cannot be a time.
+    """Read the ``total`` of a ``Server-Timing`` header, in milliseconds; ``None`` if it is missing or not a time.
 
     :param headers: response headers, with case-insensitive look-up.
     """
-    found = _SERVER_TIMING.search(headers.get("Server-Timing") or "")
-    milliseconds = float(found.group(1)) if found else None
+    match = _SERVER_TIMING.search(headers.get("Server-Timing") or "")
+    milliseconds = float(match.group(1)) if match else None
     return milliseconds if milliseconds is not None and milliseconds <= _LONGEST_MS else None

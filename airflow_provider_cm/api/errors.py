@@ -1,6 +1,6 @@
-"""The error tree: every way a call can end other than well.
+"""The errors: one class for each way in which a call can fail.
 
-No message here ever holds a secret, and what a server said is made printable first, since it ends up in logs.
+No message holds a secret, and texts from a server are made printable first, because they end up in logs.
 Wording of the API's own errors: the vendor's page "Using the API", section "Errors".
 """
 
@@ -15,18 +15,18 @@ def printable(text: str, limit: int = 500) -> str:
 
     Line breaks, terminal (ANSI) sequences and characters that reverse the direction of text are shown as escapes.
 
-    :param text: what a server, a file or a user said.
+    :param text: text from a server, a file or a user.
     :param limit: characters to keep, 500 by default.
     """
     if text.isprintable() and len(text) <= limit:
         return text
-    kept = text[: limit + 1]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
-    return shown if len(kept) <= limit else f"{shown[:limit]}... ({len(text)} characters)"
+    start = text[: limit + 1]
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in start)
+    return escaped if len(start) <= limit else f"{escaped[:limit]}... ({len(text)} characters)"
 
 
 class CommsMiningError(Exception):
-    """Whatever goes wrong between this package and Communications Mining.
+    """Base class of all errors of this package's API client.
 
     :param message: what happened, and what to do next.
     :param transient: whether the same call may succeed later; each class has its own default.
@@ -34,9 +34,9 @@ class CommsMiningError(Exception):
     :param path: path of the call below the endpoint, e.g. ``sources/acme/inbox``.
     :param status: HTTP status, ``None`` where no response arrived.
     :param api_message: the ``message`` of the API's error body.
-    :param attempts: how many times the request was sent or tried.
+    :param attempts: how many times the request was sent.
     :param platform_ms: the platform's own time from ``Server-Timing``, in milliseconds.
-    :param retry_after: seconds that the server asked to wait.
+    :param retry_after: seconds from the ``Retry-After`` header.
     """
 
     transient: bool = False
@@ -127,9 +127,9 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409, or a create that found another source in its place.
+    """409, or a create whose name belongs to another source.
 
-    :param differences: for a create, each field that differs: its name to (what the server has, what was asked for).
+    :param differences: for a create, each field that differs: its name to (actual, wanted).
     """
 
     hint = "It exists already, or someone else changed it at the same time"
@@ -160,11 +160,11 @@ class ServerError(ApiError):
 
 
 class ProtocolError(CommsMiningError):
-    """The answer is not one of this API: not JSON, no ``status``, one that contradicts HTTP's, or a redirect."""
+    """The response is not from this API: not JSON, a missing or contradictory ``status``, or a redirect."""
 
 
 class NotShownError(ProtocolError):
-    """The answer is this API's, but lacks a field that is needed, and will lack it next time."""
+    """The response is from this API, but lacks a necessary field, and a retry will not change that."""
 
 
 class TokenError(CommsMiningError):
@@ -179,7 +179,7 @@ class TokenError(CommsMiningError):
 
 
 class OutcomeUnknownError(CommsMiningError):
-    """A write may or may not have happened, and reading back did not settle it within the time budget."""
+    """A write may or may not have been carried out, and reading the source did not show it in time."""
 
     transient = True
 
@@ -199,12 +199,12 @@ RETRIED_CLIENT_STATUSES = frozenset({408, 425, 429})
 
 
 def is_transient_status(status: int) -> bool:
-    """Whether a response with this HTTP status may be followed by a better one."""
+    """Whether a retry may help after a response with this HTTP status."""
     return status in RETRIED_CLIENT_STATUSES or status >= 500
 
 
 def status_text(status: int) -> str:
-    """Give ``404 Not Found`` for 404, and ``HTTP 299`` for what has no name."""
+    """Give ``404 Not Found`` for 404, and ``HTTP 299`` for a status without a name."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -224,18 +224,18 @@ def api_error(
     :param facts: further facts that :class:`CommsMiningError` keeps.
     """
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
-    said = printable(api_message) or "no message"
+    message = printable(api_message) or "no message"
     hint = kind.hint
     if kind is PermissionDeniedError and permission:
         hint = f"This needs the permission '{permission}' on the project. {hint}"
     elif kind is AuthenticationError and permission:
         hint = f"{hint}. Some endpoints also answer so when the permission ('{permission}') is missing"
     return kind(
-        f"{status_text(status)}: {said.removesuffix('.')}" + (f". {hint}." if hint else ""),
+        f"{status_text(status)}: {message.removesuffix('.')}" + (f". {hint}." if hint else ""),
         method=method,
         path=path,
         status=status,
-        api_message=said,
+        api_message=message,
         transient=is_transient_status(status) or None,
         **facts,
     )

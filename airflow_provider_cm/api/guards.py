@@ -25,7 +25,7 @@ _PROJECT = re.compile(r"[A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What a session refuses to do.
+    """The calls that a session refuses.
 
     :param read_only: refuse everything but reading.
     :param allow_delete: whether deletes are let through.

@@ -10,7 +10,7 @@ class Exchange:
     """One request and how it ended.
 
     :param status: HTTP status, ``None`` without a response.
-    :param error: class name of the error that it amounts to, if it does.
+    :param error: class name of the error, ``None`` for a success.
     :param total_ms: time from sending to the end of the response, in milliseconds.
     """
 
@@ -27,10 +27,10 @@ class RequestRecord:
     :param path: path below the endpoint's API, e.g. ``sources/acme/inbox``.
     :param route: the same with placeholders, for metrics, e.g. ``sources/{project}/{name}``.
     :param status: the last HTTP status, ``None`` without a response.
-    :param attempts: requests sent or tried.
+    :param attempts: how many requests were sent.
     :param total_ms: time from first to last, waits included, in milliseconds.
     :param platform_ms: the platform's own time in the last response's ``Server-Timing``, in milliseconds.
-    :param error: class name of the error it ended with, if it did.
+    :param error: class name of the error that ended the call, ``None`` for a success.
     :param exchanges: the requests, one by one; without those for a token, and without those that read a source back
         after a write.
     :param repeats: how many of them repeat an earlier request of the same call.

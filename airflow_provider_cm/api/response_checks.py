@@ -1,7 +1,7 @@
-"""Whether a success answers the call that was made: about this source, and the whole of a listing.
+"""Checks that a success response belongs to its call: that it is about this source, or is a complete listing.
 
-A proxy or a connection that is out of step gives one call the answer to another one. It looks well, so what is asked
-for is compared with what came.
+A faulty proxy, or a connection that is out of step, gives one call the response to another one. Such a response looks
+valid, so it is compared with the request.
 """
 
 from __future__ import annotations
@@ -44,16 +44,14 @@ _NEXT_LINK = re.compile(r"rel\s*=\s*\"?[^\";,]*\bnext\b", re.IGNORECASE)
 def expect_source(
     project: str | None = None, name: str | None = None, source_id: str | None = None
 ) -> Callable[[Mapping[str, Any], Mapping[str, str]], None]:
-    """Give a check that an answer is about one source.
+    """Give a check that a response is about one source.
 
-    Upper and lower case are the same here: some servers mind no case in names, and answer with the name as it was
-    given first.
+    The check ignores case, because some servers do so in names, and answer with the name as it was first written.
 
-    :param project: the project that was asked for.
-    :param name: the name that was asked for.
-    :param source_id: the id that was asked for.
-    :return: raises :class:`ProtocolError`, transient, for another source. An answer without a source passes; whether it
-        needs one is for the caller to know.
+    :param project: the requested project.
+    :param name: the requested name.
+    :param source_id: the requested ID.
+    :return: raises :class:`ProtocolError`, transient, for another source. A response without a source passes.
     """
     wanted = {key: value for key, value in (("owner", project), ("name", name), ("id", source_id)) if value is not None}
 
@@ -69,21 +67,21 @@ def expect_source(
 
 
 def expect_statistics(payload: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-    """Check that an answer is about statistics: they come without the name of their source.
+    """Check that a response is about statistics; these do not contain the name of their source.
 
-    :raises ProtocolError: transient, for the answer to another call.
+    :raises ProtocolError: transient, for the response to another call.
     """
     if "statistics" not in payload and ("source" in payload or "sources" in payload):
         raise ProtocolError("the response answers another call than this one", transient=True)
 
 
 def expect_listing(project: str | None) -> Callable[[Mapping[str, Any], Mapping[str, str]], None]:
-    """Give a check that a listing is that of one project, and all of it.
+    """Give a check that a listing is complete, and only of one project.
 
-    The API does not page as far as is known. A client that takes a page for the whole creates what exists, and believes
-    to be gone what is there.
+    The API has no documented paging. A client that took one page for the whole list would create sources that exist,
+    and report others as deleted.
 
-    :param project: the project that was asked for; ``None`` for all.
+    :param project: the requested project; ``None`` for all.
     :return: raises :class:`ProtocolError`: transient for another project's sources, final for a listing in pages.
     """
 
@@ -118,17 +116,17 @@ def _same(key: str, there: object, wanted: str) -> None:
 
 
 def _paging(payload: Mapping[str, Any], size: int, within: str = "") -> Iterator[str]:
-    """Give the keys that say that a listing goes on, the outermost first; one that is null, false or empty does not."""
+    """Give the keys that announce further pages, the outermost first; null, false and empty values do not count."""
     for key, value in payload.items():
-        shown = f"`{within}{printable(key, 60)}`"
+        quoted = f"`{within}{printable(key, 60)}`"
         words = {word.lower() for word in _WORD.findall(key)}
         opened = isinstance(value, Mapping) and words & _ABOUT_PAGES
         if value and not opened and (words & _PAGING_WORDS or _PAGING_PARTS.search(key.lower())):
-            yield shown
+            yield quoted
         elif value is False and words & _END_WORDS:
-            yield f"{shown} false"
+            yield f"{quoted} false"
         elif type(value) in (int, float) and _COUNT.fullmatch(key.lower()) and _goes_on(key, value, size):
-            yield f"{shown} {value:g} and {size} sources"
+            yield f"{quoted} {value:g} and {size} sources"
     for key, value in payload.items():
         if isinstance(value, Mapping) and key != "sources" and not within:
             yield from _paging(value, size, f"{printable(key, 60)}.")

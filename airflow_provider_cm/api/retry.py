@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and for how long a call is tried.
+    """How often and for how long a call is retried.
 
-    :param max_attempts: how many exchanges of one call may fail before it fails, the first included.
+    :param max_attempts: how many attempts of one call may fail before it fails, the first included.
     :param max_seconds: time for the whole call, waits and reading back included.
     :param base: upper end of the first wait in seconds; it doubles with each failure (full jitter: each wait is drawn
         between 0 and that end).
@@ -58,7 +58,7 @@ class RetryPolicy:
         """Seconds to wait after so many failures.
 
         :param failures: failures of this call so far, 1 after the first.
-        :param retry_after: what the server asked for, in seconds; it is obeyed as it is.
+        :param retry_after: seconds from ``Retry-After``, which are used as they are.
         """
         if retry_after is not None:
             return retry_after
@@ -211,7 +211,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_http_date(value: str | None) -> datetime | None:
-    """Read an HTTP date such as ``Sun, 22 Nov 2026 00:43:00 GMT``, in UTC; ``None`` for what is none.
+    """Read an HTTP date such as ``Sun, 22 Nov 2026 00:43:00 GMT``, in UTC; ``None`` for any other text.
 
     :param value: the header's value.
     """

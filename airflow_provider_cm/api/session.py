@@ -47,7 +47,7 @@ class ApiSession:
     :param endpoint: the tenant's URL, with or without ``/api``, ``/api/v1`` and slashes at the end.
     :param auth: :class:`DeveloperToken` or :class:`ClientCredentials`.
     :param timeout: seconds to connect, and seconds without a byte while reading.
-    :param retry: attempts and time that one call may take.
+    :param retry: limits for the attempts and the time of one call.
     :param verify: ``True`` for the usual certificate authorities, ``False`` for no check, or the path of a CA bundle.
         ``None``, the default, is ``True`` unless ``REQUESTS_CA_BUNDLE`` or ``CURL_CA_BUNDLE`` names a bundle.
     :param cert: client certificate: the path of a PEM file, or the paths of certificate and key.
@@ -55,10 +55,10 @@ class ApiSession:
     :param user_agent: value of the ``User-Agent`` header.
     :param observer: called with a :class:`RequestRecord` at the end of every call. A call does not fail if it does.
     :param on_wait: called with a :class:`RetryWait` after every wait of a call. A call does not fail if it does.
-    :param guards: what the session refuses to do.
+    :param guards: the calls that the session refuses.
     :param allow_http: let the token travel over plain http to other machines than this one.
-    :param load_timeout: seconds without a byte while a load of messages is answered, which takes the server longer.
-    :raises ConfigurationError: for an endpoint that no request can or should be sent to.
+    :param load_timeout: seconds without a byte while the server answers a load of messages, which takes longer.
+    :raises ConfigurationError: for an endpoint to which no request can or should be sent.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class ApiSession:
         params: Mapping[str, object] | None = None,
         version: str = "v1",
     ) -> dict[str, Any]:
-        """Call any endpoint of the API and give the JSON object that it answers with.
+        """Call any endpoint of the API and give the JSON object of the response.
 
-        Reads are repeated as the retry policy says. A write is repeated only while it is sure not to have been carried
-        out (no connection, 408, 425, 429); :class:`SourcesApi` knows how to settle the other cases.
+        Reads are retried by the retry policy. A write is retried only if it was certainly not carried out (no
+        connection, 408, 425, 429); :class:`SourcesApi` settles the other cases.
 
         :param method: HTTP method.
         :param segments: the path below ``/api/<version>``, one part each, unencoded:
@@ -201,13 +201,13 @@ class ApiSession:
         """Make the error for a write whose outcome could not be settled.
 
         :param call: the write.
-        :param last_seen: what reading back showed.
+        :param last_seen: what the last read of the source showed.
         :param cause: how the last exchange ended.
         :param attempts: how often the write was sent.
         """
         error = OutcomeUnknownError(
             f"it is not known whether this was carried out: {last_seen}. Last problem: {cause}. "
-            "Look at the source before repeating a create or a delete.",
+            "Look at the source before you repeat a create or a delete.",
             method=call.method,
             path=call.path,
             status=cause.status if cause else None,
@@ -217,7 +217,7 @@ class ApiSession:
         return error
 
     def within(self, seconds: float) -> ApiSession:
-        """Give this session with less time for each call; both share connections and token.
+        """Give a copy of this session with less time for each call; both share connections and token.
 
         :param seconds: the most that a call may take; the retry policy's time stays where it is less.
         """

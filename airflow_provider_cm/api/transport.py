@@ -57,7 +57,7 @@ class ExchangeFailure:
     """An exchange without a complete response.
 
     :param stage: how far it got.
-    :param reason: why; it can hold what a server said, secrets included, and is to be made fit for a log.
+    :param reason: why; it can quote the server, secrets included, so mask and escape it before logging.
     """
 
     stage: Stage
@@ -130,12 +130,12 @@ class Transport:
 
     def secrets(self) -> list[str]:
         """Give the passwords of the proxies of this thread's last request, which may repeat them in what they say."""
-        found = []
+        passwords = []
         route: Mapping[str, str] = getattr(self._local, "route", {})
         for url in route.values():
             with NoFrames(), contextlib.suppress(ValueError):
-                found.append(Sealed(unquote(urlsplit(url).password or "")))
-        return sorted(filter(None, found), key=len, reverse=True)
+                passwords.append(Sealed(unquote(urlsplit(url).password or "")))
+        return sorted(filter(None, passwords), key=len, reverse=True)
 
     def send(
         self,
@@ -152,7 +152,7 @@ class Transport:
 
         :param method: HTTP method.
         :param url: absolute URL, encoded.
-        :param auth: adds the credentials; ``.netrc``, which ``requests`` prefers to a plain header, is not asked.
+        :param auth: adds the credentials; ``.netrc``, which ``requests`` prefers to a plain header, is not read.
         :param seconds: time for all of it. Looking up a name is bounded by the system's resolver alone.
         :param body: request body.
         :param content_type: of the body.
@@ -246,7 +246,7 @@ class Transport:
         if self._proxies is not None:
             route = self._proxies
         elif is_loopback(urlsplit(url).hostname or ""):
-            # A proxy cannot reach this machine's loopback addresses, and must not be told what is sent to them.
+            # A proxy cannot reach this machine's loopback addresses, and must not see what is sent to them.
             route = {}
         else:
             route = requests.utils.get_environ_proxies(url)
@@ -277,7 +277,7 @@ def _read(response: requests.Response) -> Reply | ExchangeFailure:
     encoding = (response.headers.get("Content-Encoding") or "").strip().lower()
     if encoding not in _ENCODINGS:  # one within another unpacks for as long as the sender likes
         return ExchangeFailure(
-            Stage.UNREADABLE, f"the response is encoded as {encoding[:60]!r}, which was not asked for"
+            Stage.UNREADABLE, f"the response is encoded as {encoding[:60]!r}, which was not requested"
         )
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
@@ -299,7 +299,7 @@ def _failure(error: BaseException) -> ExchangeFailure:
             Stage.REFUSED_LOCALLY, f"the server's TLS certificate was not accepted: {reason}; {remedy}"
         )
     if isinstance(error, requests.exceptions.ProxyError) and any(str(e).startswith(_NO_TUNNEL) for e in chain):
-        return ExchangeFailure(Stage.NOT_SENT, f"the proxy did not let it through: {reason}")
+        return ExchangeFailure(Stage.NOT_SENT, f"the proxy refused the connection: {reason}")
     if any(isinstance(e, requests.ConnectTimeout | NewConnectionError | socket.gaierror) for e in chain):
         proxy = " to the proxy" if isinstance(error, requests.exceptions.ProxyError) else ""
         return ExchangeFailure(Stage.NOT_SENT, f"no connection{proxy}: {reason}")
@@ -320,14 +320,14 @@ def _failure(error: BaseException) -> ExchangeFailure:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """Collect an exception, what it wraps in its arguments, and what it was raised from."""
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
     todo: list[Any] = [error]
     while todo:
         item = todo.pop(0)
-        if isinstance(item, BaseException) and item not in found:
-            found.append(item)
+        if isinstance(item, BaseException) and item not in chain:
+            chain.append(item)
             todo += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-    return found
+    return chain
 
 
 def _reason(chain: list[BaseException]) -> str:

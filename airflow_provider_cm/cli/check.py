@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.api.models import Source
     from airflow_provider_cm.hooks.comms_mining import CommsMiningHook
-    from airflow_provider_cm.hooks.connection_settings import ConnectionLike, Settings
+    from airflow_provider_cm.hooks.connection_settings import ConnectionLike, ConnectionSettings
 
 Step = tuple[str, str, str]
 """A mark, the step's name, and a message."""
@@ -71,7 +71,7 @@ def examine(
     yield _guards(settings, visible)
 
 
-def _failure(error: CommsMiningError, settings: Settings) -> Iterator[Step]:
+def _failure(error: CommsMiningError, settings: ConnectionSettings) -> Iterator[Step]:
     """Tell from the error of the list which steps had worked before it."""
     message = f"{error}" + (
         " This was a single attempt, and the error may go away: try again." if error.transient else ""
@@ -96,13 +96,13 @@ def _failure(error: CommsMiningError, settings: Settings) -> Iterator[Step]:
         yield FAIL, "sources", message
 
 
-def _identity(settings: Settings) -> Step:
+def _identity(settings: ConnectionSettings) -> Step:
     if settings.app_id is None:
         return OK, "identity", "not needed with a developer token"
     return OK, "identity", f"{settings.identity_url} gave a token"
 
 
-def _reached(settings: Settings) -> Iterator[Step]:
+def _reached(settings: ConnectionSettings) -> Iterator[Step]:
     yield _identity(settings)
     if not settings.endpoint.startswith("https://"):
         yield OK, "endpoint", "reached over plain http, where others can read the token"
@@ -124,13 +124,13 @@ def _visible(sources: Sequence[Source]) -> Step:
     return OK, "sources", f"{_counted(len(sources), 'source')} in {_counted(len(projects), 'project')} visible: {names}"
 
 
-def _writing(settings: Settings) -> Step:
+def _writing(settings: ConnectionSettings) -> Step:
     if settings.guards.read_only:
         return OK, "writing", "refused by the connection, which is `read_only`"
     return UNKNOWN, "writing", "only a write to a project shows whether the permission 'Sources admin' is granted on it"
 
 
-def _guards(settings: Settings, visible: Sequence[Source]) -> Step:
+def _guards(settings: ConnectionSettings, visible: Sequence[Source]) -> Step:
     guards = settings.guards
     allowed = guards.allowed_projects
     text = (

@@ -1,4 +1,4 @@
-"""CommsMiningHook: an Airflow connection, made into a client of the API."""
+"""CommsMiningHook: a client of the API with the settings of an Airflow connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_cm.api.retry import RetryPolicy
 from airflow_provider_cm.api.session import ApiSession
 from airflow_provider_cm.api.sources import SourcesApi
 from airflow_provider_cm.get_provider_info import get_provider_info
-from airflow_provider_cm.hooks.connection_settings import ConnectionLike, Settings, parse_connection
+from airflow_provider_cm.hooks.connection_settings import ConnectionLike, ConnectionSettings, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +39,9 @@ _MANY = frozenset(
 class CommsMiningHook(BaseHook):
     """Talk to UiPath Communications Mining with the settings of an Airflow connection.
 
-    The connection is read on first use, and the client made then is kept: it is safe for any number of threads, and
-    reuses its network connections. Each call leaves one line in the log (at DEBUG where a task makes thousands), and
-    metrics (docs/metrics.md). The fields of the connection are described in docs/connections.md, and checked by
+    The connection is read on first use, and the client is then reused: it is safe for any number of threads, and keeps
+    its network connections. Each call leaves one line in the log (at DEBUG where a task makes thousands), and metrics
+    (docs/metrics.md). The fields of the connection are described in docs/connections.md, and checked by
     :mod:`airflow_provider_cm.hooks.connection_settings`.
 
     :param comms_mining_conn_id: the connection, ``comms_mining_default`` by default.
@@ -138,7 +138,7 @@ class CommsMiningHook(BaseHook):
     def project_url(self, project: str) -> str | None:
         """Give the address of a project's page in the web interface. It sends no request.
 
-        ``<endpoint>/projects/<project>`` is seen in public code, and not documented by the vendor; the connection's
+        ``<endpoint>/projects/<project>`` appears in public code, and is not documented by the vendor; the connection's
         ``ui_url`` takes the endpoint's place.
 
         :param project: the project.
@@ -154,9 +154,9 @@ class CommsMiningHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """List the sources that are visible, which proves the settings, the credentials and a permission.
 
-        It makes one attempt, whatever the connection says of retries: somebody is waiting for the answer.
+        It makes one attempt, whatever the connection's retry settings, because somebody is waiting for the result.
 
-        :return: whether it worked, and what was seen or what to do, for Airflow's "Test" button.
+        :return: whether it worked, and a message for Airflow's "Test" button.
         """
         try:
             sources = self._for_a_test().sources.list()
@@ -182,12 +182,12 @@ class CommsMiningHook(BaseHook):
         made_up = _MADE_UP.fullmatch(self.comms_mining_conn_id)
         return f"{'this connection' if made_up else connection}: {problem}"
 
-    def _settings(self) -> Settings:
-        # The connection is kept in no variable: its repr shows the password, in a traceback too.
+    def _settings(self) -> ConnectionSettings:
+        # No variable holds the connection: its repr shows the password, in a traceback too.
         with NoFrames():
             return parse_connection(self._connection or self.get_connection(self.comms_mining_conn_id))
 
-    def _make_session(self, settings: Settings, *, looked_up: bool) -> ApiSession:
+    def _make_session(self, settings: ConnectionSettings, *, looked_up: bool) -> ApiSession:
         if settings.proxy:
             _mask_proxy(settings.proxy)
         default = RetryPolicy()
@@ -210,7 +210,7 @@ class CommsMiningHook(BaseHook):
             allow_http=settings.allow_http,
         )
 
-    def _auth(self, settings: Settings, *, looked_up: bool) -> Auth:
+    def _auth(self, settings: ConnectionSettings, *, looked_up: bool) -> Auth:
         try:
             if settings.app_id is not None and settings.identity_url is not None:
                 return ClientCredentials(
@@ -231,7 +231,7 @@ class CommsMiningHook(BaseHook):
             problem = str(error)
         raise ConfigurationError(f"connection '{self.comms_mining_conn_id}': password: {problem}")
 
-    def _reload_token(self, former: Settings) -> str:
+    def _reload_token(self, former: ConnectionSettings) -> str:
         """Give the developer token that is in the connection now, if it is still the same connection otherwise.
 
         :param former: the settings that the session was made with.

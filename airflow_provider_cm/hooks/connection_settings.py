@@ -1,7 +1,7 @@
-"""What an Airflow connection says, checked field by field.
+"""The settings of an Airflow connection, checked field by field.
 
-A setting that is wrong, misspelt or in contradiction with another fails here, before any request, with the name of the
-field and what it should be. Secrets never show up in a message.
+A setting that is wrong, misspelled or contradicts another one fails here, before any request; the error names the field
+and what it should be, and never shows a secret.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ConnectionLike(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConnectionSettings:
     """A connection's settings, ready for use.
 
     :param endpoint: normalised endpoint.
@@ -75,7 +75,7 @@ class Settings:
     :param proxy: URL of a proxy, which can hold a password.
     :param allow_http: plain http is accepted to any host.
     :param ui_url: where the web interface is, if not at the endpoint.
-    :param guards: what the connection refuses.
+    :param guards: the calls that the connection refuses.
     """
 
     endpoint: str
@@ -94,7 +94,7 @@ class Settings:
     ui_url: str | None
     guards: Guards
 
-    def changed_since(self, former: Settings) -> list[str]:
+    def changed_since(self, former: ConnectionSettings) -> list[str]:
         """Name the fields that differ, of those that say where credentials go and what may be done with them.
 
         :param former: settings of the same connection at an earlier time.
@@ -141,7 +141,7 @@ class _Fields:
         )
 
 
-def parse_connection(connection: ConnectionLike) -> Settings:
+def parse_connection(connection: ConnectionLike) -> ConnectionSettings:
     """Read a connection.
 
     :param connection: an Airflow connection.
@@ -171,7 +171,7 @@ def _read(fields: _Fields, parse: Callable[[_Fields, dict[str, Any]], T]) -> T:
         return parse(fields, _extra(fields.extra))
     except ConfigurationError as error:
         problem = str(error)
-    # Outside of the handler, so that the frames in which the fields were read are not kept.
+    # Outside of the handler, so that the error has no frames whose variables hold the fields.
     raise ConfigurationError(f"connection '{fields.conn_id}': {problem}")
 
 
@@ -183,7 +183,7 @@ def _parse_endpoint(fields: _Fields, extra: Mapping[str, Any]) -> str:
     return _endpoint(fields.host, extra, _take(extra, "allow_http", arguments.boolean) or False)
 
 
-def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
+def _parse(fields: _Fields, extra: Mapping[str, Any]) -> ConnectionSettings:
     endpoint = _parse_endpoint(fields, extra)
     allow_http = _take(extra, "allow_http", arguments.boolean) or False
     app_id = fields.login or None
@@ -192,7 +192,7 @@ def _parse(fields: _Fields, extra: Mapping[str, Any]) -> Settings:
         raise ConfigurationError(f"password: it is empty; put {what} there")
     identity_url, scope = _identity(extra, app_id, endpoint, allow_http)
     read_timeout = _take(extra, "read_timeout", arguments.seconds)
-    return Settings(
+    return ConnectionSettings(
         endpoint=endpoint,
         secret=fields.password,
         app_id=app_id,

@@ -1,4 +1,4 @@
-"""Carries a plan out, and says of every action how it ended."""
+"""Applies a plan, and reports the outcome of every action."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROGRESS_SECONDS = 10.0
 
 _CUT_OFF = "the apply has not ended"
 _log = logging.getLogger(__name__)
-# Of its own, so that who writes the whole report anyway can do without it.
+# A logger of its own, so that a caller who prints the whole report can disable it.
 _outcomes_log = logging.getLogger("airflow_provider_cm.rollout.outcomes")
 
 
@@ -42,25 +42,26 @@ def apply(
     stop: threading.Event | None = None,
     record: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Carry a plan out: creates, then updates, then deletes.
+    """Apply a plan: creates, then updates, then deletes.
 
-    What became of the sources since the plan was made decides first: one that is as wanted is *unchanged*, one that is
-    as it was is acted on, any other is *stale* and left alone. So applying a plan again, after a failure or a kill,
-    finishes it. N writes take N requests and two lists, two more for each delete (its messages are counted, and the
-    source is read right before it), and one for each source of which the list does not show every field. Where the last
-    list does not show what it should, there is a third one some seconds later.
+    Each source is compared with the plan first: one that matches already is *unchanged*, one that is as the plan read
+    it is written, and any other is *stale* and left alone. A second apply, after a failure or kill, finishes it.
+    N writes take N requests and two lists, two more requests for each delete (its messages are counted, and the source
+    is read right before it), and one for each source of which the list does not show every field. If the last list does
+    not confirm the outcomes, another one follows some seconds later.
 
     :param plan: the plan.
     :param sources: the tenant that the plan was made for.
-    :param max_workers: how many requests at once. When the server asks one of them to wait, all do.
-    :param delete_nonempty: delete sources that hold messages or have a bucket, or of which neither can be read.
-    :param actual: what :func:`airflow_provider_cm.rollout.observe` gave a moment ago, which saves the first list.
-    :param stop: once it is set, by another thread or a signal handler, nothing more is begun: what is under way gets a
-        few seconds to end, and the rest is *skipped*.
-    :param record: called with the report as it stands right before the first write, and again when an exception ends
-        the apply later, so that a report can be kept whatever happens; what may have been carried out is *unknown*.
-    :return: one outcome for each action. After 401 and 403 nothing more is tried, and the rest is *skipped*; no other
-        failure stops anything.
+    :param max_workers: the number of concurrent requests. When the server asks one of them to wait, all wait.
+    :param delete_nonempty: whether to delete sources that hold messages or have a bucket, or whose messages cannot be
+        counted.
+    :param actual: a recent result of :func:`airflow_provider_cm.rollout.observe`, which saves the first list.
+    :param stop: once another thread or a signal handler sets it, no further action begins: requests in flight get a few
+        seconds to end, and the rest is *skipped*.
+    :param record: called with the present report right before the first write, and again if an exception ends the
+        apply, so that there is always a report; an action that may have been carried out is *unknown*.
+    :return: one outcome for each action. After 401 or 403 the remaining actions are *skipped*; other failures stop
+        nothing.
     :raises PlanError: when the plan was made for another tenant; nothing was sent.
     :raises CommsMiningError: when the project could not be listed at the beginning; nothing was written.
     """
@@ -79,7 +80,7 @@ def apply(
 
 
 def _not_carried_out(action: Action) -> Outcome:
-    """Give the outcome of an action that the plan itself says is not to be done."""
+    """Return the outcome of an action that the plan does not allow or need to be carried out."""
     if action.kind == "unverified":
         result: Result = "unchanged"
         message = action.reason
@@ -112,13 +113,13 @@ class _ApplyRun:
         self._problem = ""
 
     def report(self, problem: str = "") -> Report:
-        """Give the report as it stands."""
+        """Return the present report."""
         plan = self._plan
         outcomes = tuple(self._outcomes[action.name] for action in plan.actions)
         return Report(plan.target, plan.project, plan.digest, outcomes, plan.no_ops, problem or self._problem)
 
     def carry_out(self, actions: list[Action], actual: Iterable[Source] | None) -> None:
-        """Do what is to be done."""
+        """Carry out the actions."""
         listed = self._sources.list(self._plan.project) if actual is None else list(actual)
         self._current = self._by_name(listed, actions)
         left = []
@@ -166,7 +167,7 @@ class _ApplyRun:
                 if jobs:
                     pool.run(jobs, progress_seconds=PROGRESS_SECONDS, on_progress=log_progress)
         for action in actions:
-            # After a stop: what no thread has begun. What one is still at stays unknown.
+            # After a stop: actions that no thread has begun. Those in progress stay unknown.
             if action.name not in self._begun:
                 self._note(action, Ending(not_begun(action), sent="no"))
 
@@ -183,10 +184,9 @@ class _ApplyRun:
         _outcomes_log.log(logging.INFO if outcome.ok else logging.WARNING, "%s: %s", self._plan.project, outcome)
 
     def _verify(self, actions: list[Action]) -> None:
-        """List once more, and believe what is there rather than what was answered.
+        """Correct the outcomes by a new list.
 
-        Before something is called failed or unknown, the list is made a second time: a server may have several copies
-        of its data, of which one lags behind.
+        Before an outcome is failed or unknown, the project is listed a second time: a replica of the server may lag.
         """
         doubtful = self._look(actions)
         if doubtful:
@@ -196,14 +196,14 @@ class _ApplyRun:
                 self._look(doubtful)
 
     def _look(self, actions: list[Action]) -> list[Action]:
-        """Hold the outcomes against a list; give the actions of which it does not show that they succeeded."""
+        """Correct the outcomes by a list; return the actions that it does not confirm."""
         sure = {"done", "confirmed"}
         unsure = [action for action in actions if self._endings[action.name].outcome.result not in sure]
-        seen = self._by_name(self._sources.list(self._plan.project), unsure)
+        present = self._by_name(self._sources.list(self._plan.project), unsure)
         doubtful = []
         for action in actions:
             ending = self._endings[action.name]
-            outcome = verify(action, ending, seen.get(action.name))
+            outcome = verify(action, ending, present.get(action.name))
             if outcome != self._outcomes[action.name]:
                 self._tell(outcome)
             if outcome.result in {"failed", "unknown"} and ending.sent != "no" and not ending.settled:
@@ -211,7 +211,7 @@ class _ApplyRun:
         return doubtful
 
     def _by_name(self, listed: Iterable[Source], actions: list[Action]) -> dict[str, Source]:
-        """Give the project's sources by name, those of some actions with all that can be known of them."""
+        """Return the project's sources by name, with every readable field of those that some actions concern."""
         fields = {action.name: tuple(action.before) for action in actions}
         whole = completed(self._sources, listed, fields, max_workers=self._max_workers)
         return {source.name: source for source in whole if source.owner == self._plan.project}

@@ -1,4 +1,4 @@
-"""Reads what a plan needs to know of a project, and nothing else."""
+"""Reads the current state of a project, as far as a plan needs it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 def observe(manifest: Manifest, sources: SourcesApi, *, max_workers: int = 8) -> list[Source]:
-    """List the project, and read by id those of the manifest's sources whose managed fields the list does not show.
+    """List a project, and read by id the sources of the manifest whose managed fields the list does not show.
 
-    :param manifest: says which sources and fields matter.
+    :param manifest: names the sources and fields to read.
     :param sources: the tenant.
-    :param max_workers: how many sources are read by id at once.
+    :param max_workers: the number of concurrent reads by id.
     :raises NotFoundError: when there is no such project, or it is not visible.
-    :raises CommsMiningError: any other way in which reading can fail.
+    :raises CommsMiningError: when a read fails for another reason.
     """
     fields = {wanted.name: tuple(wanted.fields) for wanted in manifest.wanted()}
     return completed(sources, sources.list(manifest.project), fields, max_workers=max_workers)
@@ -33,42 +33,42 @@ def observe(manifest: Manifest, sources: SourcesApi, *, max_workers: int = 8) ->
 def completed(
     sources: SourcesApi, listed: Iterable[Source], fields: Mapping[str, Iterable[str]], *, max_workers: int
 ) -> list[Source]:
-    """Read by id what a list does not show.
+    """Read by id the fields that a list does not show.
 
     :param sources: the tenant.
     :param listed: the sources of one project.
-    :param fields: by a source's name, what has to be known of it.
-    :param max_workers: how many are read at once.
-    :return: the sources; those that vanished in between are left out.
+    :param fields: the fields that are needed, by the name of the source.
+    :param max_workers: the number of concurrent reads.
+    :return: the sources, without those that were deleted meanwhile.
     """
-    found = list(listed)
+    known = list(listed)
     lacking = [
         number
-        for number, source in enumerate(found)
+        for number, source in enumerate(known)
         if not all(source.knows(field) for field in fields.get(source.name, ()))
     ]
 
     def read(number: int) -> Source | None:
-        listed = found[number]
+        listed = known[number]
         try:
             fuller = sources.get_by_id(listed.id)
         except NotFoundError:
             return None
-        # What either of the two shows is known.
+        # A field is known if either of the two shows it.
         return Source.parse({**listed.raw, **fuller.raw})
 
     fuller = dict(zip(lacking, in_parallel(sources, read, lacking, max_workers), strict=True))
-    whole = (fuller.get(number, source) for number, source in enumerate(found))
+    whole = (fuller.get(number, source) for number, source in enumerate(known))
     return [source for source in whole if source is not None]
 
 
 def in_parallel(sources: SourcesApi, read: Callable[[int], T], numbers: list[int], max_workers: int) -> list[T]:
-    """Make a number of reads side by side; the first error ends it.
+    """Read concurrently; the first error ends it.
 
     :param sources: the tenant, whose connections are closed afterwards.
-    :param read: makes one of them.
-    :param numbers: what to read.
-    :param max_workers: how many at once.
+    :param read: reads one item.
+    :param numbers: the items.
+    :param max_workers: the number of concurrent reads.
     """
     results: dict[int, T] = {}
     failures: list[Exception] = []

@@ -1,4 +1,4 @@
-"""One action of a plan as one write, and what its failure means for the others."""
+"""Carries out one action of a plan, and decides whether its failure stops the others."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _STOPS = (AuthenticationError, PermissionDeniedError, TokenError)
 
 
 class Executor:
-    """Carries actions out, in any number of threads.
+    """Carries out actions, in any number of threads.
 
     :param sources: the tenant.
-    :param delete_nonempty: delete what holds messages or has a bucket, too.
-    :param stop: once it is set, nothing more is begun, and nothing is waited for.
+    :param delete_nonempty: whether to delete sources that hold messages or have a bucket.
+    :param stop: once it is set, no further action begins and no call waits.
     """
 
     def __init__(self, sources: SourcesApi, *, delete_nonempty: bool, stop: threading.Event | None = None) -> None:
@@ -48,13 +48,13 @@ class Executor:
         self._policy = policy
         self._pause = RateLimitPause(policy, stop)
         self._sources = self._sharing(sources, policy)
-        # A delete that is sent again rests on another read, so that is not left to the client.
+        # Each attempt of a delete needs a read right before it, so the client must not retry by itself.
         self._once = self._sharing(sources, replace(policy, max_attempts=1))
         self._delete_nonempty = delete_nonempty
         self._stopped: CommsMiningError | None = None
 
     def _sharing(self, sources: SourcesApi, policy: RetryPolicy) -> SourcesApi:
-        """Give the same client, connections and credentials included, except that its calls wait together."""
+        """Return a copy of the client, with the same connections and credentials, whose calls share the pause."""
         shared = copy.copy(sources)
         shared.session = session = copy.copy(sources.session)
         session.retry = policy = replace(policy, sleep=self._pause.sleep)
@@ -63,10 +63,10 @@ class Executor:
         return shared
 
     def carry_out(self, action: Action, source: Source | None) -> Ending:
-        """Carry an action out, and never raise for what becomes of it.
+        """Carry out an action; an error is its ending and never raises.
 
-        :param action: to create, update or delete a source.
-        :param source: the source, as it was last seen.
+        :param action: an action that creates, updates or deletes a source.
+        :param source: the source as it was listed; ``None`` if it is missing.
         """
         if self._stopped is None:
             self._pause.wait()
@@ -84,7 +84,7 @@ class Executor:
             return self._delete(action, cast("Source", source))
         except CommsMiningError as error:
             return self._failed(action, error)
-        except Exception as error:  # noqa: BLE001  # the others go on, and the report has all of them
+        except Exception as error:  # noqa: BLE001  # the other actions go on, and the report has all of them
             _log.exception("%s/%s: unexpected", action.project, action.name)
             return Ending(ended(action, "failed", f"unexpected {type(error).__name__}: {error}"))
 
@@ -104,9 +104,9 @@ class Executor:
         return _accepted(action, source, f"changed {', '.join(change.field for change in action.changes)}")
 
     def _delete(self, action: Action, source: Source) -> Ending:
-        """Delete a source as often as it takes, each time after a look at it."""
-        if not self._delete_nonempty and (kept := self._reason_to_keep(action, source)):
-            return kept
+        """Delete a source, with a read right before each attempt."""
+        if not self._delete_nonempty and (ending := self._reason_to_keep(action, source)):
+            return ending
         budget = self._sources.session.budget()
         doubtful = False
         while True:
@@ -129,13 +129,13 @@ class Executor:
                 budget.wait(seconds, error)
 
     def _look(self, action: Action, source_id: str, *, doubtful: bool) -> Ending | None:
-        """Read what is about to be deleted right before that; ``None`` if it is to be deleted.
+        """Read a source right before its delete; ``None`` if the delete may go on.
 
-        When the server has meanwhile asked another call to wait, what was read would be old after that wait.
+        If the server asks another call to wait meanwhile, the read is repeated after that pause.
 
         :param action: the delete.
         :param source_id: the source.
-        :param doubtful: whether an earlier attempt may have deleted it.
+        :param doubtful: whether an earlier attempt may have deleted the source.
         """
         for _ in range(self._policy.max_attempts):
             self._pause.wait()
@@ -178,33 +178,33 @@ class Executor:
         if isinstance(error, _STOPS):
             self._stopped = error
         if isinstance(error, RateLimitedError) and (error.retry_after or 0.0) >= self._policy.max_seconds:
-            self._stopped = error  # the server asks for more patience than this session has
+            self._stopped = error  # the server asks for a longer wait than this session allows
         if isinstance(error, ConfigurationError):
             return Ending(outcome, sent="no")
         if isinstance(error, ConflictError) and error.status == 200:
-            return Ending(outcome, settled=True)  # whatever is there now, another source may have been changed
-        # Refused at once, so nothing was changed; after an attempt whose response was lost, that cannot be said.
+            return Ending(outcome, settled=True)  # the write may have changed another source, whatever the list shows
+        # Refused at the first attempt, so nothing was changed. After an attempt whose response was lost, nobody knows.
         refused = isinstance(error, BadRequestError | NotFoundError | ConflictError) and error.status is not None
         return Ending(outcome, sent="refused" if refused and error.attempts <= 1 else "perhaps")
 
 
 def _accepted(action: Action, source: Source, message: str) -> Ending:
-    """Give the ending of a write that the server accepted, by what it says that the source holds now."""
+    """Return the ending of a write that the server accepted, by the source in its response."""
     differing, _ = difference(source, action.after)
     if not differing:
         return Ending(ended(action, "done", message, source.id))
-    shown = difference_text(differing, action.after)
-    return Ending(ended(action, "failed", f"the server accepted it, but answered with something else: {shown}"))
+    text = difference_text(differing, action.after)
+    return Ending(ended(action, "failed", f"the server accepted it, but answered with something else: {text}"))
 
 
 def _kept(action: Action, reason: str, error: CommsMiningError | None = None) -> Ending:
-    said = f"kept: {reason}; use delete_nonempty if it is to go all the same" + (f". {error}" if error else "")
-    return Ending(ended(action, "skipped", said, transient=error is not None and error.transient), sent="no")
+    message = f"kept: {reason}; use delete_nonempty if it is to go all the same" + (f". {error}" if error else "")
+    return Ending(ended(action, "skipped", message, transient=error is not None and error.transient), sent="no")
 
 
 def _arguments(action: Action) -> dict[str, Any]:
     arguments: dict[str, Any] = {change.field: change.after for change in action.changes}
-    # None means "not sent" to the client, which has a word of its own for detaching.
+    # To the client, None means "not sent"; an argument of its own detaches a bucket.
     if action.kind == "update" and "bucket_id" in arguments:
         arguments["detach_bucket"] = arguments["bucket_id"] is None
     return arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.arguments import shown
+from airflow_provider_cm.api.arguments import excerpt
 from airflow_provider_cm.rollout.manifest_errors import Mistake, Path, path_text
 from airflow_provider_cm.rollout.yaml_reader import NotText, Reported, YamlDocument
 
@@ -65,7 +65,7 @@ class ManifestValidator:
             if isinstance(name, str):
                 if name in first:
                     place = self._place(("sources", first[name]))
-                    self.wrong(("sources", number, "name"), f"the source {shown(name)} is given already ({place})")
+                    self.wrong(("sources", number, "name"), f"the source {excerpt(name)} is given already ({place})")
                 first.setdefault(name, number)
             if entry.get("detach_bucket") is True and "bucket_id" in entry:
                 self.wrong(
@@ -107,7 +107,7 @@ class ManifestValidator:
             read_as = str(value).lower()
         elif isinstance(value, str):
             hint = ": write true or false, without quotes" if expected == "true or false" else ""
-            return f"{shown(value)} is text, not {expected}{hint}"
+            return f"{excerpt(value)} is text, not {expected}{hint}"
         else:
             return f"this is {_kind(value)}, not {expected}"
         hint = f"; put it in quotes: '{written}'" if expected == "text" else ""
@@ -117,9 +117,9 @@ class ManifestValidator:
         entry = None
         if len(path) > 1 and path[0] == "sources" and isinstance(path[1], int):
             name = self._name(path[1])
-            entry = shown(name)[1:-1] if isinstance(name, str) else None
+            entry = excerpt(name)[1:-1] if isinstance(name, str) else None
         field = next((part for part in reversed(path) if isinstance(part, str)), None) if len(path) != 2 else None
-        return Mistake(message, shown(path_text(path))[1:-1], entry, field, self._filename, line)
+        return Mistake(message, excerpt(path_text(path))[1:-1], entry, field, self._filename, line)
 
     def _name(self, number: int) -> object:
         data = self._document.data
@@ -142,7 +142,7 @@ class ManifestValidator:
 def _unknown_field(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, 1)
     hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(known)}"
-    return f"there is no field {shown(name)} here; {hint}"
+    return f"there is no field {excerpt(name)} here; {hint}"
 
 
 def _kind(value: object) -> str:
@@ -152,4 +152,4 @@ def _kind(value: object) -> str:
         return "a list"
     if isinstance(value, NotText):
         return f"{value.written} ({value.kind})"
-    return f"the text {shown(value)}" if isinstance(value, str) else shown(value)
+    return f"the text {excerpt(value)}" if isinstance(value, str) else excerpt(value)

@@ -6,7 +6,7 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.api.arguments import shown
+from airflow_provider_cm.api.arguments import excerpt
 from airflow_provider_cm.api.errors import ConfigurationError
 from airflow_provider_cm.api.names import check_source_name
 
@@ -25,7 +25,7 @@ def check_pattern(pattern: str) -> str:
     """
     if not _ALLOWED.fullmatch(pattern):
         raise ValueError(
-            f"{shown(pattern)} can match no source's name; use letters, digits, '-' and '_' with *, ? and [...]"
+            f"{excerpt(pattern)} can match no source's name; use letters, digits, '-' and '_' with *, ? and [...]"
         )
     return pattern
 

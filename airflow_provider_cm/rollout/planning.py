@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_cm.api.arguments import shown
+from airflow_provider_cm.api.arguments import excerpt
 from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import ProtocolError
 from airflow_provider_cm.api.models import Source, same_value
@@ -242,7 +242,7 @@ def check_max_deletes(max_deletes: int | None) -> None:
     if max_deletes is None:
         raise PlanError("max_deletes: prune needs it; say how many sources may be deleted at most")
     if type(max_deletes) is not int or max_deletes < 0:  # True is an int, too
-        raise PlanError(f"max_deletes: {shown(max_deletes)} is not a whole number of 0 or more")
+        raise PlanError(f"max_deletes: {excerpt(max_deletes)} is not a whole number of 0 or more")
 
 
 def check_prune(manifest: Manifest, max_deletes: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Compares a source with what an action expects of it: before it is carried out, and afterwards."""
+"""Compares a source with the expectations of an action: before it is carried out, and afterwards."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LONGEST = 2000
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one action ended by what was answered; a list that is made afterwards may know better.
+    """The ending of one action by the responses; a list made afterwards may correct it.
 
     :param outcome: the outcome.
     :param sent: ``no``: no write was sent; ``refused``: one was sent and refused, so that nothing was changed;
         ``perhaps``: one may have been carried out.
-    :param settled: whether it stands, whatever a list shows.
+    :param settled: whether it is final, whatever a list shows.
     """
 
     outcome: Outcome
@@ -37,10 +37,10 @@ class Ending:
 
 
 def judge(action: Action, source: Source | None) -> Outcome | None:
-    """Say how an action ends without anything being done, or ``None`` if it is to be carried out.
+    """Return the outcome of an action that needs no write; ``None`` if it has to be carried out.
 
-    :param action: to create, update or delete a source.
-    :param source: the source of that name, with every field that the action tells of, as far as it is shown.
+    :param action: an action that creates, updates or deletes a source.
+    :param source: the source of that name, with every field of the action that the server shows; ``None`` if missing.
     """
     if source is None:
         return _judge_absent(action)
@@ -71,11 +71,11 @@ def judge(action: Action, source: Source | None) -> Outcome | None:
 
 
 def verify(action: Action, ending: Ending, source: Source | None) -> Outcome:
-    """Say how an action ended in the light of a list that was made afterwards.
+    """Return the outcome of an action after a list was made.
 
     :param action: the action.
-    :param ending: how it ended by what was answered.
-    :param source: the source of that name, if the list has one, with every field of the action that can be shown.
+    :param ending: the ending by the responses.
+    :param source: the source of that name in the list, with every field of the action that the server shows.
     """
     outcome = ending.outcome
     if ending.settled:
@@ -117,7 +117,7 @@ def _verify_success(action: Action, outcome: Outcome, source: Source | None) -> 
 
 
 def _as_wanted(action: Action, ending: Ending, now: Outcome) -> Outcome:
-    """Give the outcome of an action that did not succeed by what was answered, and whose source is as wanted."""
+    """Return the outcome of an action whose source matches, although no response said that it succeeded."""
     outcome = ending.outcome
     state = "gone" if action.kind == "delete" else "as wanted"
     if outcome.result == "unknown":
@@ -131,27 +131,27 @@ def _as_wanted(action: Action, ending: Ending, now: Outcome) -> Outcome:
 
 
 def _is_whole(action: Action, source: Source | None) -> bool:
-    """Whether a source shows all that an action wants of it."""
+    """Whether the server shows every field that an action sets."""
     return source is None or action.kind == "delete" or not difference(source, action.after)[1]
 
 
 def ended(
     action: Action, result: Result, message: str, source_id: str | None = None, *, transient: bool = False
 ) -> Outcome:
-    """Make the outcome of an action.
+    """Return an outcome of an action.
 
     :param action: the action.
     :param result: how it ended.
     :param message: what happened.
     :param source_id: the source's id, where the action does not know it.
-    :param transient: whether applying again may end better.
+    :param transient: whether another apply may succeed.
     """
-    said = printable(message, _LONGEST)  # it may quote what the server holds, and it ends up in logs
-    return Outcome(action.kind, action.project, action.name, result, said, source_id or action.source_id, transient)
+    text = printable(message, _LONGEST)  # it may quote the server, and it ends up in logs
+    return Outcome(action.kind, action.project, action.name, result, text, source_id or action.source_id, transient)
 
 
 def not_begun(action: Action) -> Outcome:
-    """Give the outcome of an action before which the task was stopped.
+    """Return the outcome of an action that had not begun when the task was stopped.
 
     :param action: the action.
     """
@@ -159,7 +159,7 @@ def not_begun(action: Action) -> Outcome:
 
 
 def cut_off(action: Action) -> Outcome:
-    """Give the outcome of an action in the midst of which the task ended.
+    """Return the outcome of an action that was in progress when the task ended.
 
     :param action: the action.
     """
@@ -168,10 +168,10 @@ def cut_off(action: Action) -> Outcome:
 
 
 def difference_text(differing: Mapping[str, Value], expected: Mapping[str, Value]) -> str:
-    """Say how a source differs from what is expected of it.
+    """Return the differences between a source and the expected values, as words.
 
-    :param differing: what there is instead, by field.
-    :param expected: what is expected.
+    :param differing: the present values that differ, by field.
+    :param expected: the expected values.
     """
     return describe_differences({name: (_plain(there), _plain(expected[name])) for name, there in differing.items()})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.api.arguments import shown
+from airflow_provider_cm.api.arguments import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,9 +56,9 @@ class Filler:
         """Report what is wrong with the variables themselves, and those that were used nowhere."""
         for name, value in self._variables.items():
             if not NAME.fullmatch(str(name)):
-                self._wrong((), f"variable {shown(name)}: this is no name; use letters, digits and '_'")
+                self._wrong((), f"variable {excerpt(name)}: this is no name; use letters, digits and '_'")
             elif not isinstance(value, str | bool):
-                self._wrong((), f"variable '{name}': {shown(value)} is not text; give it as text")
+                self._wrong((), f"variable '{name}': {excerpt(value)} is not text; give it as text")
             elif name not in self._used:
                 self._wrong((), f"variable '{name}': it was given, but the manifest does not use it; remove it")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from airflow_provider_cm.api.arguments import shown
+from airflow_provider_cm.api.arguments import excerpt
 from airflow_provider_cm.api.errors import printable
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _copy(value: object, path: Path, document: YamlDocument, depth: int) -> Any:
             if isinstance(key, str):
                 copied[key] = _copy(item, (*path, key), document, depth + 1)
             else:
-                document.mistakes.append((path, None, f"the key {shown(key)} is not text; keys are names of fields"))
+                document.mistakes.append((path, None, f"the key {excerpt(key)} is not text; keys are names of fields"))
         return copied
     if isinstance(value, list | tuple):
         return [_copy(item, (*path, number), document, depth + 1) for number, item in enumerate(value)]
@@ -133,7 +133,7 @@ def _copy(value: object, path: Path, document: YamlDocument, depth: int) -> Any:
         return REPORTED
     if isinstance(value, str | bool):
         return value
-    return NotText(shown(value), "a number" if isinstance(value, int | float) else f"of type {type(value).__name__}")
+    return NotText(excerpt(value), "a number" if isinstance(value, int | float) else f"of type {type(value).__name__}")
 
 
 def _null(written: str) -> str:

@@ -1,4 +1,4 @@
-"""Asset watchers: one event for each transition, and a cursor that outlives the triggerer."""
+"""Asset watchers: one event for each transition, and a cursor that survives a restart of the triggerer."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Airflow stores an event about a second after a trigger has yielded it, and does not tell the trigger. A cursor that is
-# stored before its event would lose the event if the triggerer died in between.
+# Airflow stores an event about a second after the trigger yields it, without notice. If the cursor were stored first
+# and the triggerer died in between, the event would be lost.
 EVENT_IS_STORED_AFTER = 5.0
 
 
-class Store(Protocol):
-    """Airflow's store for the state of an asset, as far as it is used here."""
+class AssetStateStore(Protocol):
+    """The methods used of Airflow's store for the state of an asset."""
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Read a value.
 
         :param key: its name.
-        :param default: what to give where there is none.
+        :param default: the value to return if there is none, ``None`` by default.
         """
 
     async def aset(self, key: str, value: Any) -> None:
@@ -44,36 +44,38 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """How far a watcher has got.
+class Progress:
+    """The last look that a watcher has dealt with.
 
-    :param value: what the last look was marked with, see :class:`airflow_provider_cm.triggers.condition.Look`.
+    :param value: the mark of that look, see :class:`airflow_provider_cm.triggers.condition.Look`.
     """
 
     value: str | None
 
 
 class Cursor:
-    """Keeps a watcher's mark where a restarted triggerer finds it.
+    """Stores the progress of a watcher for the next triggerer.
 
     :param store: Airflow's store; without one (below Airflow 3.3) the mark is kept in memory only.
-    :param condition: what is watched; each condition has its own cursor, so an asset can have several watchers.
-    :param place: the connection and the endpoint, which have cursors of their own.
+    :param condition: the watched condition; each has its own cursor, so that an asset can have several watchers.
+    :param place: the connection and the endpoint; each pair has its own cursor.
     :param retry_seconds: pause after a failed access.
     """
 
-    def __init__(self, store: Store | None, condition: Condition, place: tuple[str, str], retry_seconds: float) -> None:
+    def __init__(
+        self, store: AssetStateStore | None, condition: Condition, place: tuple[str, str], retry_seconds: float
+    ) -> None:
         self._store = store
-        what = [str(condition.address), str(condition.updated_after), condition.min_messages]
-        described = json.dumps([*place, *what, sorted(condition.match.items())])
+        arguments = [str(condition.address), str(condition.updated_after), condition.min_messages]
+        described = json.dumps([*place, *arguments, sorted(condition.match.items())])
         self._key = f"comms_mining_{condition.until}_{hashlib.sha256(described.encode()).hexdigest()[:16]}"
         self._retry_seconds = retry_seconds
-        self._wanted: Mark | None = None
+        self._wanted: Progress | None = None
         self._due = 0.0
         self._changed = asyncio.Event()
 
-    async def load(self) -> Mark | None:
-        """Read the mark of the triggerer before this one; ``None`` for the first look ever."""
+    async def load(self) -> Progress | None:
+        """Return the progress that an earlier triggerer stored; ``None`` if there is none."""
         while self._store is not None:
             try:
                 stored = await self._store.aget(self._key)
@@ -84,14 +86,14 @@ class Cursor:
                 _log.warning("The cursor of the watcher cannot be read: %s", type(error).__name__)
                 await asyncio.sleep(self._retry_seconds)
             else:
-                return Mark(stored["mark"]) if isinstance(stored, dict) and "mark" in stored else None
+                return Progress(stored["mark"]) if isinstance(stored, dict) and "mark" in stored else None
         return None
 
-    def keep(self, mark: Mark, *, after_event: bool) -> None:
-        """Have a mark stored as soon as that is safe.
+    def keep(self, mark: Progress, *, after_event: bool) -> None:
+        """Schedule the progress to be stored as soon as that is safe.
 
-        :param mark: the mark.
-        :param after_event: an event goes with it.
+        :param mark: the progress.
+        :param after_event: whether an event was just yielded, which Airflow must store first.
         """
         now = asyncio.get_running_loop().time()
         self._due = max(self._due, now + EVENT_IS_STORED_AFTER if after_event else now)
@@ -99,7 +101,7 @@ class Cursor:
         self._changed.set()
 
     async def store(self) -> None:
-        """Store what is to be kept, for as long as the watcher runs."""
+        """Store each scheduled progress, as long as the watcher runs."""
         while self._store is not None:
             await self._changed.wait()
             wait = self._due - asyncio.get_running_loop().time()
@@ -119,13 +121,13 @@ class Cursor:
 class Watch:
     """One watcher.
 
-    :param condition: what is watched.
+    :param condition: the watched condition.
     :param conn_id: the connection.
     :param store: Airflow's store of the asset's state, if there is one.
     :param retry_seconds: pause after a failed access to it.
     """
 
-    def __init__(self, condition: Condition, conn_id: str, store: Store | None, retry_seconds: float) -> None:
+    def __init__(self, condition: Condition, conn_id: str, store: AssetStateStore | None, retry_seconds: float) -> None:
         self._condition = condition
         self._conn_id = conn_id
         self._store = store
@@ -136,17 +138,17 @@ class Watch:
     async def transitions(
         self, items: AsyncIterator[Snapshot | PollFailure]
     ) -> AsyncGenerator[tuple[Look, dict[str, Any] | None], None]:
-        """Give each look at which the condition has become true, or true in another way, since the look before.
+        """Yield each look at which the condition has become true, or true of another source or change.
 
-        What holds at the very first look is no transition, nor is what a connection shows first that was changed to
-        lead elsewhere. Failures only log: an event would start a DAG.
+        The very first look is no transition, nor is the first look after the connection was changed to another
+        endpoint. A failure is only logged, since an event would start a DAG.
 
-        :param items: from the poll loop.
-        :return: the look, and what was there before as far as this process has seen it.
+        :param items: the items of a poll loop.
+        :return: the look, and the facts of the look before, if this process made one.
         """
         endpoint = last = ""
         facts: dict[str, Any] | None = None
-        mark: Mark | None = None
+        mark: Progress | None = None
         try:
             async for item in items:
                 if isinstance(item, Snapshot) and item.endpoint != endpoint:
@@ -167,20 +169,20 @@ class Watch:
                 if fired:
                     yield look, before
                 if mark is None or mark.value != look.mark:
-                    mark = Mark(look.mark)
+                    mark = Progress(look.mark)
                     cursor.keep(mark, after_event=fired)
         finally:
             for task in self._storing:
                 task.cancel()
 
-    async def _begin(self, endpoint: str) -> tuple[Cursor, Mark | None]:
+    async def _begin(self, endpoint: str) -> tuple[Cursor, Progress | None]:
         cursor = Cursor(self._store, self._condition, (self._conn_id, endpoint), self._retry_seconds)
         mark = await cursor.load()
-        # What the cursor of another endpoint has not stored yet is stored still.
+        # The cursor of the endpoint before may still have something to store.
         self._storing.append(asyncio.create_task(cursor.store()))
         return cursor, mark
 
-    async def _look(self, item: Snapshot | PollFailure, mark: Mark | None) -> Look | CommsMiningError:
+    async def _look(self, item: Snapshot | PollFailure, mark: Progress | None) -> Look | CommsMiningError:
         # The error is not raised: all watchers of a poll share it, and each raise would add its frames to it.
         if isinstance(item, PollFailure):
             return item.error

@@ -1,4 +1,4 @@
-"""What is waited for, and whether it is so. Sensor and trigger share this."""
+"""The condition of a wait, and whether it is true. Sensor and trigger share it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
     from airflow_provider_cm.triggers.readers import Reader, Seen
 
-# A server with several copies of its data may show what was just created only some seconds later. So "it is not there"
-# is confirmed by another look after so many seconds, before it ends a wait.
+# A server with several replicas may show a new source only some seconds later. Before a missing source ends a wait, a
+# second look after so many seconds confirms it.
 SECOND_LOOK_AFTER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look showed.
+    """The result of one look.
 
-    :param mark: ``None`` while the wait goes on; otherwise what tells this fulfilment from another one, such as the id
-        of the source that is there.
+    :param mark: ``None`` while the condition is false; otherwise a text that identifies this way of being true, such as
+        the id of the source.
     :param facts: the source as the API's JSON object; for ``has_messages`` its statistics; ``None`` if there is none.
     :param summary: the same in a few words, for a log.
-    :param missing: whether the source was not there.
-    :param alike: id of a source that the listing showed in its place, whose name differs by case only.
+    :param missing: whether the source is missing.
+    :param alike: id of a source whose name differs by case only, if the source itself is missing.
     """
 
     mark: str | None
@@ -63,9 +63,9 @@ class ConditionArguments(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is waited for; arguments as for :class:`airflow_provider_cm.sensors.sources.SourceSensor`.
+    """The condition of a wait; arguments as for :class:`airflow_provider_cm.sensors.sources.SourceSensor`.
 
-    :param address: which source.
+    :param address: the source.
     :param until: one of :data:`airflow_provider_cm.triggers.wait_arguments.UNTIL`.
     :param updated_after: the moment that ``updated`` compares with; ``None`` for a watcher, which takes any change.
     :param min_messages: the number that ``has_messages`` asks for.
@@ -106,7 +106,7 @@ class Condition:
         )
 
     def __str__(self) -> str:
-        """Say what is waited for, to go after "waiting for"."""
+        """Return the condition as words that follow "waiting for"."""
         if self.until == "absent":
             return f"{self.address} to be gone"
         if self.until == "has_messages":
@@ -118,10 +118,10 @@ class Condition:
         return f"{self.address} to {what}{asked}"
 
     def reader(self, *, alone: bool = False) -> Reader:
-        """Give what to read for this wait.
+        """Return the reader for this wait.
 
-        :param alone: for this wait only. Otherwise for a poll loop that others may share: a project's listing wherever
-            that shows enough.
+        :param alone: whether it reads for this wait only, ``False`` by default: other waits may share the poll, so it
+            lists the project wherever a listing shows enough.
         """
         if self.until == "has_messages":
             return MessagesReader(self.address)
@@ -131,13 +131,13 @@ class Condition:
         return SourceReader(self.address, by_id=not listed)
 
     def look(self, sources: SourcesApi) -> Look:
-        """Look once, for this wait alone: one small request, or two where one does not tell.
+        """Look once, for this wait alone, with one small request or two.
 
-        ``absent`` takes a listing and another look some seconds later, before it is said.
+        ``absent`` needs a listing and a second look some seconds later as well.
 
         :param sources: the client.
-        :raises CommsMiningError: when the API could not be asked. That the source is missing is no error, but that its
-            project is missing is one to ``absent``: a misspelt project must not pass for a source that is gone.
+        :raises CommsMiningError: when the look failed. A missing source is no error. For ``absent``, a missing project
+            is one, so that a misspelled project does not pass for a source that is gone.
         """
         look = self.judge(self.read_alone(sources))
         if self.until != "absent" or not look.met:
@@ -153,17 +153,17 @@ class Condition:
         """Read the source by its name or id, not from a listing.
 
         :param sources: the client.
-        :return: what was there.
+        :return: the source by its name or id; empty if it is missing.
         """
         reader = self.reader(alone=True)
         seen = reader.read(sources)
         return (reader.read(sources) if seen is None else seen) or {}
 
     def judge(self, seen: Seen, known_as: str | None = None) -> Look:
-        """Judge what was seen.
+        """Decide whether the condition is true.
 
-        :param seen: what a reader gave.
-        :param known_as: id of a source that the server takes for this one, although the case of its name differs.
+        :param seen: the result of a reader.
+        :param known_as: id of a source that the server treats as this one, although the case of its name differs.
         :raises NotShownError: when the response does not show a field that ``match`` or ``updated`` needs.
         """
         found = seen.get(self.address.source_id or self.address.source_name)

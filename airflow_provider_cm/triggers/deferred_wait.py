@@ -1,4 +1,4 @@
-"""One wait in the triggerer: from the items of a poll loop to the one event that ends it."""
+"""A deferred wait in the triggerer: it ends with one event."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ class DeferredWait:
         self._last = "no poll has ended"
 
     async def event(self, items: AsyncIterator[Snapshot | PollFailure]) -> TriggerEvent:
-        """Wait.
+        """Wait until the condition is true, the time is over, or polls have failed too often.
 
-        :param items: from a poll loop.
+        :param items: the items of a poll loop.
         :return: the event that ends the wait.
         """
         terms = self._terms
@@ -129,11 +129,11 @@ class DeferredWait:
         raise AssertionError("a poll loop has no end")
 
     async def _look(self, item: Snapshot | PollFailure) -> Look | CommsMiningError | None:
-        # An error is not raised: all waits of a poll share it, and each raise would add its frames to it.
+        # All waits of a poll share the error, and each raise would add frames to its traceback.
         if isinstance(item, PollFailure):
             return item.error
         looked_at = self._terms.looked_at
-        # What was asked after this wait began is newer than the look of the worker that deferred, whatever its clock.
+        # A poll that this process began after the wait is newer than the worker's look, whatever the clocks say.
         if looked_at is not None and item.asked_at < self._began and item.asked_at < looked_at:
             return None
         if self._endpoint is None:
@@ -147,7 +147,7 @@ class DeferredWait:
 
     @classmethod
     async def _take_turn(cls) -> None:
-        """Wait for a moment when no other wait logs or ends: a thousand at once would block the event loop."""
+        """Wait for a turn of 2 ms: a thousand waits that log or end at once would block the event loop."""
         now = asyncio.get_running_loop().time()
         turn = max(now, cls._next_turn)
         cls._next_turn = turn + 0.002
@@ -160,7 +160,7 @@ class DeferredWait:
 
 
 def failed(error: CommsMiningError) -> TriggerEvent:
-    """Give the event of a wait that an error ends.
+    """Return the event of a wait that ends with an error.
 
     :param error: the error.
     """

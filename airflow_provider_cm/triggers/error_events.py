@@ -1,4 +1,4 @@
-"""Errors on their way from the triggerer to the worker: as JSON in the trigger's event, and the same again there."""
+"""Errors as JSON in trigger events, so that the worker can raise the error of the triggerer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACTS = ("transient", "method", "path", "status", "api_message", "attempts", "p
 
 
 def error_to_json(error: CommsMiningError) -> dict[str, Any]:
-    """Describe an error, so that another process can raise the same.
+    """Return an error as JSON, from which another process can make it again.
 
     :param error: the error.
     :return: a JSON object that every database of Airflow can store.
@@ -31,7 +31,7 @@ def error_to_json(error: CommsMiningError) -> dict[str, Any]:
 
 
 def storable(value: Any) -> Any:
-    """Make a value fit for JSON in any database of Airflow; one that is not would end the triggerer.
+    """Return a value that every database of Airflow can store in JSON; another one would crash the triggerer.
 
     :param value: a text, in which NUL and half of a surrogate pair become U+FFFD; or a number, which becomes ``None``
         if it is not finite, or an integer beyond 64 bits.
@@ -42,15 +42,15 @@ def storable(value: Any) -> Any:
     return value if finite and (not isinstance(value, int) or -(2**63) <= value < 2**63) else None
 
 
-def error_from_json(told: object) -> CommsMiningError | None:
-    """Make the error that :func:`error_to_json` described.
+def error_from_json(described: object) -> CommsMiningError | None:
+    """Return the error that :func:`error_to_json` has described.
 
-    :param told: its result.
-    :return: the error, or ``None`` if this describes none.
+    :param described: the JSON object.
+    :return: the error, or ``None`` if the object describes none.
     """
-    if not isinstance(told, Mapping):
+    if not isinstance(described, Mapping):
         return None
-    facts = dict(told)
+    facts = dict(described)
     kind, message = _KINDS.get(facts.pop("type", None)), facts.pop("message", None)
     if kind is None or not isinstance(message, str):
         return None

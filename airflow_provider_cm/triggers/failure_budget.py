@@ -1,4 +1,4 @@
-"""How many failed looks in a row a wait tolerates, and for how long: one budget, in workers and in the triggerer."""
+"""The failures that a wait tolerates: how many in a row, and for how long. Workers and the triggerer share it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class FailureBudget:
     """Counts the failures of one wait.
 
-    A failure ends the wait when it is at least the last that ``most`` allows **and** the first one in the row is at
-    least ``seconds`` old, so that neither a short interval nor a long one makes a short outage fatal.
+    A failure ends the wait when it is number ``most`` in a row or later **and** the first one is at least ``seconds``
+    old. So a short outage ends no wait, whether its interval is short or long.
 
     :param most: ``max_consecutive_failures``.
     :param seconds: ``max_failure_seconds``.
@@ -31,7 +31,7 @@ class FailureBudget:
 
     @classmethod
     def parse(cls, most: object, seconds: object) -> FailureBudget:
-        """Judge the arguments of a sensor or trigger.
+        """Parse the arguments of a sensor or trigger.
 
         :param most: ``max_consecutive_failures``, a whole number of 1 or more.
         :param seconds: ``max_failure_seconds``, 0 or more; with 0 only the number counts.
@@ -43,9 +43,9 @@ class FailureBudget:
         )
 
     def tolerates(self, error: CommsMiningError) -> bool:
-        """Count a failure, and say whether the wait goes on.
+        """Count a failure, and return whether the wait goes on.
 
-        :param error: why the look failed.
+        :param error: the error of the look.
         """
         now = datetime.now(UTC)
         self.since = self.since or now
@@ -54,35 +54,35 @@ class FailureBudget:
         return may_pass(error) and not over
 
     def forget(self) -> None:
-        """Begin anew, after a look that did not fail."""
+        """Reset the count, after a look that succeeded."""
         self.failures, self.since = 0, None
 
 
 def may_pass(error: CommsMiningError) -> bool:
-    """Whether a look that failed may be followed by a better one, without a change to the DAG or the connection.
+    """Return whether a later look may succeed without a change to the DAG or the connection.
 
-    Servers come back, tokens and permissions are mended while tasks wait, new projects appear late, and a gateway's
-    page or redirect goes away again. What this side sends or is configured with stays as it is.
+    Servers recover, tokens and permissions are fixed while tasks wait, new projects appear late, and a gateway's page
+    or redirect goes away. A wrong request or configuration stays wrong.
 
-    :param error: why it failed.
+    :param error: the error of the look.
     """
     return not isinstance(error, ConfigurationError | BadRequestError | NotShownError)
 
 
 def still_failing(error: CommsMiningError) -> str:
-    """Say for :func:`timed_out` that the last look failed, and why.
+    """Return the words for :func:`timed_out` when the last look failed.
 
-    :param error: why.
+    :param error: the error of that look.
     """
     return f"still failing: {error}"
 
 
 def timed_out(over: str, condition: Condition, last: str) -> str:
-    """Give the message of a wait that was not over in time.
+    """Return the message of a wait that timed out.
 
-    :param over: which of the task's arguments ended it, ``timeout`` or ``execution_timeout``.
-    :param condition: what was waited for.
-    :param last: what the last look showed.
+    :param over: the argument of the task that ended it, ``timeout`` or ``execution_timeout``.
+    :param condition: the condition of the wait.
+    :param last: the summary of the last look.
     """
     begin = "timed out" if over == "timeout" else f"the task's {over} ended while"
     return f"{begin} waiting for {condition}; {last}"

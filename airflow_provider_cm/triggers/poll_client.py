@@ -1,7 +1,7 @@
-"""One client for each connection that a triggerer polls: one hook, few threads, none of them when nobody polls.
+"""One client for each connection that a triggerer polls, with one hook and a few threads.
 
-A tenant that stalls holds up its own polls only, since each connection has threads of its own. Polls that are cancelled
-while they queue leave the queue; a poll whose request is under way ends with its time.
+Each connection has its own threads, so that a stalled tenant delays only its own polls. A poll that is canceled while
+it waits for its turn leaves the queue; one whose request is in flight ends with its timeout.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="comms-mining-co
 
 
 class PollClient:
-    """What all polls of one connection share; see :func:`shared_client`.
+    """The client that all polls of one connection share; see :func:`shared_client`.
 
     :param conn_id: the connection.
     """
@@ -51,19 +51,19 @@ class PollClient:
         self._threads = ThreadPoolExecutor(max_workers=MOST_POLLS, thread_name_prefix="comms-mining-poll")
         self._places = asyncio.Semaphore(MOST_POLLS)
         self._slow_places = asyncio.Semaphore(MOST_SLOW_POLLS)
-        self._made: _Made | None = None
+        self._made: _Connected | None = None
         self._reading: asyncio.Task[None] | None = None
         self._good_until = 0.0
         self.users = 0
 
     async def call(self, work: Callable[[CommsMiningHook], T], *, endpoint: str | None = None, slow: bool = False) -> T:
-        """Do some work in a thread, when it is this caller's turn.
+        """Run a function in a thread, when it is this caller's turn.
 
-        :param work: given the hook; it ends by itself within the time of a poll.
-        :param endpoint: where the connection should lead; it is read again before the work if it led elsewhere when it
-            was read last. ``None`` for anywhere.
-        :param slow: whether the caller's last work took long, ``False`` by default.
-        :return: what the work returned.
+        :param work: called with the hook; it must end within the time of a poll.
+        :param endpoint: the endpoint that the caller expects: if the connection had another one when it was read last,
+            it is read again first. ``None`` (default) for any endpoint.
+        :param slow: whether the caller's last call took long, ``False`` by default.
+        :return: the result of the function.
         :raises CommsMiningError: when the connection could not be read, or from the work.
         """
         async with AsyncExitStack() as places:
@@ -72,14 +72,14 @@ class PollClient:
                     await places.enter_async_context(self._slow_places)
                 await places.enter_async_context(self._places)
             await self._read_connection(endpoint)
-            # The place is taken until the thread is free again, whether the caller still waits or not.
+            # The place is taken until the thread is free, even if the caller is canceled.
             working = asyncio.create_task(self._work(work, places.pop_all()))
             # Nobody else looks at an error after the caller was cancelled, and asyncio would log it with a traceback.
             working.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(working)
 
     def close(self) -> None:
-        """Let the threads end and close the connections, once what is under way has ended."""
+        """End the threads and close the network connections, after the requests in flight."""
         self._threads.submit(poll_metrics.send_last)
         self._threads.shutdown(wait=False)
         if self._made is not None:
@@ -101,7 +101,7 @@ class PollClient:
                     made.hook.get_conn().close()
 
     async def _read_connection(self, endpoint: str | None) -> None:
-        """Read the connection if it was not lately; once for all who wait for it, and to its end if they leave."""
+        """Read the connection if that is due: once for all callers, and to the end even if they are canceled."""
         lately = asyncio.get_running_loop().time() < self._good_until
         if lately and self._made is not None and endpoint in (None, self._made.hook.get_conn().endpoint):
             return
@@ -112,7 +112,7 @@ class PollClient:
     async def _read(self) -> None:
         began = asyncio.get_running_loop().time()
         before = self._made
-        self._made = await in_thread(_make, _Sealed(await self._connection()), before)
+        self._made = await in_thread(_make, _HiddenConnection(await self._connection()), before)
         self._good_until = began + REREAD_AFTER
         if before is not None and before is not self._made:
             before.hook.get_conn().close()
@@ -135,7 +135,7 @@ _clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, PollCli
 
 @asynccontextmanager
 async def shared_client(conn_id: str) -> AsyncIterator[PollClient]:
-    """Give the client of a connection, the same to all who use it at a time; the last one to leave closes it.
+    """Yield the client of a connection. Concurrent users share it, and the last one closes it.
 
     :param conn_id: the connection.
     """
@@ -154,22 +154,22 @@ async def shared_client(conn_id: str) -> AsyncIterator[PollClient]:
 
 
 async def in_thread(function: Callable[..., T], *arguments: object, threads: ThreadPoolExecutor = _threads) -> T:
-    """Run in a thread from where Airflow can be talked to, as it is when a token is to be masked in logs.
+    """Run a function in a thread that can reach Airflow, for example to mask a token in logs.
 
-    Below Airflow 3.3, what a thread says to the triggerer's supervisor must go through the loop, which only a thread of
-    asgiref's knows; and must not be cancelled between question and answer. Otherwise the next one to ask gets a wrong
-    answer, and the triggerer dies.
+    Below Airflow 3.3, a thread's requests to the triggerer's supervisor must go through the event loop, which only a
+    thread of asgiref knows, and must not be canceled before the response. Otherwise the next request gets a wrong
+    response, and the triggerer dies.
 
-    :param function: what to run.
+    :param function: the function.
     :param arguments: its arguments.
-    :param threads: where to run it.
+    :param threads: the threads to run it in.
     """
     return await asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=threads)(*arguments))
 
 
 @dataclass(frozen=True, slots=True)
-class _Sealed:
-    """Keeps a connection out of the variables that a traceback might show.
+class _HiddenConnection:
+    """Hides a connection from tracebacks that show variables.
 
     :param connection: an Airflow connection.
     """
@@ -177,25 +177,25 @@ class _Sealed:
     connection: ConnectionLike = field(repr=False)
 
     def digest(self) -> bytes:
-        """Tell this connection from another, or from itself with other settings."""
+        """Return a digest of the settings, which changes when one of them does."""
         names = ("host", "login", "password", "schema", "port", "extra")
         return hashlib.sha256(repr([getattr(self.connection, name) for name in names]).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A hook, and what it was made from.
+class _Connected:
+    """A hook and the digest of its connection.
 
-    :param hook: the hook, whose settings were judged.
-    :param digest: of the connection.
+    :param hook: the hook, whose settings are valid.
+    :param digest: the digest of the connection.
     """
 
     hook: CommsMiningHook
     digest: bytes = field(repr=False)
 
 
-def _make(sealed: _Sealed, before: _Made | None) -> _Made:
-    """Make a hook, or keep the one there is while the connection stays as it is."""
+def _make(sealed: _HiddenConnection, before: _Connected | None) -> _Connected:
+    """Make a hook, or return the present one if the connection has not changed."""
     digest = sealed.digest()
     if before is not None and before.digest == digest:
         return before
@@ -204,4 +204,4 @@ def _make(sealed: _Sealed, before: _Made | None) -> _Made:
 
     hook = CommsMiningHook.from_connection(sealed.connection, max_attempts=1)
     hook.get_conn()
-    return _Made(hook, digest)
+    return _Connected(hook, digest)

@@ -1,4 +1,4 @@
-"""The poll loop: one request an interval, whatever the server says, until nobody waits any more."""
+"""The poll loop: at most one request per interval, as long as a wait needs it."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A server may ask for a longer pause between polls, but not put the waiting tasks to sleep for good.
+# A server may ask for a longer pause between polls, up to this many seconds.
 LONGEST_PAUSE = 3600.0
 
-# After a restart of the triggerer not all loops should begin at once; whoever waits has just looked anyway.
+# After a restart of the triggerer, the loops should not all begin at once; each sensor has just looked anyway.
 FIRST_POLL_WITHIN = 5.0
 
-# A poll ends within its interval, but a short interval does not make a server faster.
+# A poll times out after its interval, but not sooner than this.
 LEAST_SECONDS_OF_A_POLL = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one poll saw.
+    """The result of one poll.
 
-    :param asked_at: this machine's clock before the request; the server's state is not older than that.
-    :param seen: what was there.
-    :param endpoint: the tenant that was asked.
+    :param asked_at: this machine's time before the request; the server's state is not older than that.
+    :param seen: the sources (or message counts) that exist, by name or id.
+    :param endpoint: the tenant that was polled.
     """
 
     asked_at: datetime
@@ -49,7 +49,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class PollFailure:
-    """Why one poll saw nothing.
+    """The failure of one poll.
 
     :param error: the error.
     """
@@ -58,13 +58,13 @@ class PollFailure:
 
 
 class PollLoop:
-    """Polls for all who share it. A poll is one attempt, since the next interval is the retry.
+    """Polls for all waits that share it. A poll is one attempt; the next interval is the retry.
 
     :param conn_id: the connection.
-    :param reader: what to read.
+    :param reader: reads what the waits need.
     :param interval: seconds between two polls.
-    :param endpoint: the only tenant to ask; a connection that leads to another one is a failure, and is not used.
-        ``None`` for whichever tenant the connection leads to.
+    :param endpoint: the only tenant to poll: if the connection has another endpoint, the poll fails and sends nothing.
+        ``None`` (default) for the connection's endpoint.
     """
 
     def __init__(self, conn_id: str, reader: Reader, interval: float, endpoint: str | None = None) -> None:
@@ -75,7 +75,7 @@ class PollLoop:
         self._metrics = poll_metrics.PollMetrics()
 
     async def items(self) -> AsyncGenerator[Snapshot | PollFailure, None]:
-        """Poll for ever. Never raises for what went wrong with a poll: that would end every wait that shares this."""
+        """Poll forever. A failed poll is an item and never raises, since that would end every wait of this loop."""
         # In this order: the client sends the numbers for the last time when it closes.
         async with shared_client(self._conn_id) as client:
             with poll_metrics.loops.one_more():
@@ -112,7 +112,7 @@ class PollLoop:
 
 
 def moved(conn_id: str, before: str, now: str) -> ConfigurationError:
-    """Make the error of a wait whose connection was changed so that it leads elsewhere.
+    """Return the error of a wait whose connection was changed to another endpoint.
 
     :param conn_id: the connection.
     :param before: the endpoint when the wait began.
@@ -127,7 +127,7 @@ def moved(conn_id: str, before: str, now: str) -> ConfigurationError:
 class _Read:
     """Reads in bounded time, and remembers whether that took long.
 
-    :param reader: what to read.
+    :param reader: the reader.
     :param interval: seconds between two polls.
     """
 

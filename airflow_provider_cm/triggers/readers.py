@@ -1,4 +1,4 @@
-"""What one poll reads: at most one request a read, so that no wait costs more than one an interval."""
+"""Readers: what one poll reads, with at most one request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
 
 LISTED = frozenset({"title", "description", "should_translate", "sensitive_properties", "bucket_id"})
-"""The fields that the vendor's page shows in listings; for the others a source is read by its id."""
+"""The fields that listings show, by the vendor's page; for other fields a source is read by its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """How many messages a source holds.
+    """The number of messages of a source.
 
     :param project: the source's project.
     :param name: its name.
@@ -33,13 +33,13 @@ class Messages:
 
 
 Seen = Mapping[str, Source | Messages]
-"""What was there, by name for a reader of names, by id for a reader of ids. What is missing was not there."""
+"""The sources that exist, by name or by id as the reader was asked. A source that is not in it does not exist."""
 
 
 class Listed(dict[str, Source]):
-    """The sources of a project by name, made in the thread that polls, so that judging one costs no time.
+    """The sources of a project by name, made in the polling thread, so that the event loop only looks one up.
 
-    :param sources: what the listing showed.
+    :param sources: the sources of the listing.
     """
 
     def __init__(self, sources: Iterable[Source]) -> None:
@@ -47,36 +47,36 @@ class Listed(dict[str, Source]):
         self._alike = {name.casefold(): name for name in self}
 
     def alike(self, name: str) -> Source | None:
-        """Give a source whose name differs by case only. Servers may take it for the same, or for another.
+        """Return a source whose name differs by case only. Some servers treat it as the same source, some do not.
 
-        :param name: the name that was asked for.
+        :param name: the wanted name.
         """
         other = self._alike.get(name.casefold())
         return None if other is None or other == name else self[other]
 
 
 class Reader(ABC):
-    """Reads one thing, again and again. It may remember between two reads, so each poll loop has its own."""
+    """Reads the same thing again and again. It may keep state between reads, so each poll loop has its own."""
 
     key: tuple[str, ...]
-    """What is read; readers with equal keys read the same."""
+    """Identifies what is read: readers with equal keys read the same."""
 
     @abstractmethod
     def read(self, sources: SourcesApi) -> Seen | None:
         """Send one request.
 
         :param sources: the client.
-        :return: what was there, or ``None`` if the request only found out what to ask for next time.
-        :raises CommsMiningError: when nothing was learnt.
+        :return: the sources that exist, or ``None`` if the request only prepared the next one.
+        :raises CommsMiningError: when the request failed.
         """
 
 
 class ListingReader(Reader):
     """All sources of a project: one request for any number of waits. A missing project is an error.
 
-    A listing leaves out what a user may not see, so an empty one can mean that there is no source as well as that there
-    is no permission. A read by name tells the two apart: it takes the place of a listing after the first empty one, and
-    of one in a hundred while the project stays empty.
+    A listing omits sources that the user may not view, so an empty listing can mean that there is no source, or no
+    permission. A read by name tells which: it replaces the listing after the first empty one, and then one listing in a
+    hundred while the project stays empty.
 
     :param project: the project.
     :param name: any name, for that read.
@@ -93,7 +93,7 @@ class ListingReader(Reader):
         self._hidden = False  # a source that the listing before it did not show was there
 
     def read(self, sources: SourcesApi) -> Seen | None:
-        """List the project, or find out whether it is as empty as it looks; see :meth:`Reader.read`.
+        """List the project, or check whether it really is empty; see :meth:`Reader.read`.
 
         :param sources: the client.
         """
@@ -102,7 +102,7 @@ class ListingReader(Reader):
             try:
                 sources.get(self._project, self._name)
             except NotFoundError:
-                # It was allowed to look. What is there beside it, only the next listing tells.
+                # The user may view sources. Only the next listing tells which other sources exist.
                 self._proven, self._hidden = self._PROOF_LASTS, False
                 return None
             if not self._hidden:
@@ -122,10 +122,10 @@ class ListingReader(Reader):
 
 
 class SourceReader(Reader):
-    """One source.
+    """Reads one source.
 
-    :param address: which.
-    :param by_id: read it by id, which shows all its fields, even if it was given by name.
+    :param address: the source.
+    :param by_id: whether to read it by id, which shows all its fields, even if the address is a name.
     """
 
     def __init__(self, address: SourceAddress, *, by_id: bool) -> None:
@@ -135,7 +135,7 @@ class SourceReader(Reader):
         self._id = address.source_id
 
     def read(self, sources: SourcesApi) -> Seen | None:
-        """Read it, or find out its id; see :meth:`Reader.read`.
+        """Read the source, or look up its id; see :meth:`Reader.read`.
 
         :param sources: the client.
         """
@@ -154,9 +154,9 @@ class SourceReader(Reader):
 
 
 class MessagesReader(Reader):
-    """The number of messages of one source, by its statistics.
+    """Reads the number of messages of one source from its statistics.
 
-    :param address: which. The statistics are asked for by name, so for an id the name is found out first.
+    :param address: the source. Statistics need its name, so for an id the name is read first.
     """
 
     def __init__(self, address: SourceAddress) -> None:
@@ -165,7 +165,7 @@ class MessagesReader(Reader):
         self._name = None if address.source_id else (address.project, address.source_name)
 
     def read(self, sources: SourcesApi) -> Seen | None:
-        """Count, or find out the name; see :meth:`Reader.read`.
+        """Read the number, or look up the name; see :meth:`Reader.read`.
 
         :param sources: the client.
         """

@@ -1,7 +1,7 @@
-"""Another look, where one does not tell whether a source is there.
+"""A second look, where one look does not prove that a source is missing.
 
-A listing names a source exactly, while a server may find it by a name in another case; and a server with several copies
-of its data may not show yet what was just created. So what a listing lacks is read by its name, before a wait ends.
+A listing shows the exact name, but the server may ignore case in names; and a server with several replicas may not show
+a new source yet. So a source that a listing lacks is read by its name before a wait ends.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 class SecondLook:
-    """Judges snapshots for one wait or watcher.
+    """Checks the condition of one wait or watcher against snapshots.
 
-    :param condition: what is waited for.
-    :param conn_id: the connection, to look again.
+    :param condition: the condition.
+    :param conn_id: the connection for the second look.
     """
 
     def __init__(self, condition: Condition, conn_id: str) -> None:
         self._condition = condition
         self._conn_id = conn_id
-        self._same: str | None = None  # id of a source that the server gives for our name, written in another case
-        self._another: str | None = None  # id of one that it does not give
+        self._same: str | None = None  # id of a source that the server returns for our name although its case differs
+        self._another: str | None = None  # id of one that the server does not return for our name
 
     async def __call__(self, snapshot: Snapshot, *, known: tuple[str | None, ...]) -> Look:
-        """Judge a snapshot, and look again where it does not tell.
+        """Check a snapshot, with a second look where it proves nothing.
 
-        :param snapshot: from a poll loop.
-        :param known: the marks with which the wait goes on as before; a missing source with any other mark counts
-            only when it is missing some seconds later, too.
-        :raises CommsMiningError: when the other look failed, or showed too little.
+        :param snapshot: a snapshot of a poll loop.
+        :param known: the marks that change nothing. With another mark, a missing source counts only if it is still
+            missing some seconds later.
+        :raises CommsMiningError: when the second look failed, or showed too little.
         """
         look = self._condition.judge(snapshot.seen, self._same)
         unclear = look.alike is not None and look.alike != self._another

@@ -1,7 +1,7 @@
 """SourceTrigger: wait for a source without holding a worker.
 
-A DAG file imports it with the sensor, so that what only a triggerer needs is imported in the methods: a third of the
-time that parsing takes (benchmarks/parse_cost.py).
+DAG files import this module with the sensor. Modules that only a triggerer needs are imported in the methods, which
+saves a third of the parse time (benchmarks/parse_cost.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SourceTrigger(BaseEventTrigger):
-    """Wait until a source exists, vanishes, changes, matches, or holds messages.
+    """Wait until a source exists, is gone, changes, matches, or holds messages.
 
     With Airflow 3.3 and later, all triggers of one triggerer that have the same connection, endpoint, project and
     interval share one poll: a listing of the project. What a listing does not show is polled by source: a source that
@@ -77,7 +77,7 @@ class SourceTrigger(BaseEventTrigger):
     # A deferred task may be pinned to a triggerer's queue; the base class, made for asset watchers, refuses queues.
     supports_triggerer_queue = True
 
-    # The last snapshot of each shared poll of this process, for triggers that join between two polls.
+    # The last snapshot of each shared poll in this process, for triggers that join between two polls.
     _latest: ClassVar[dict[Hashable, Snapshot]] = {}
 
     comms_mining_conn_id: str
@@ -112,7 +112,7 @@ class SourceTrigger(BaseEventTrigger):
         return path, {field.name: getattr(self, field.name) for field in fields(self)}
 
     def shared_stream_key(self) -> Hashable | None:
-        """Tell which triggers share one poll; ``None`` for arguments that are wrong, which :meth:`run` reports."""
+        """Return the key of the shared poll; ``None`` if an argument is wrong, which :meth:`run` reports."""
         try:
             terms = self._parse(watching=True)
         except ConfigurationError:
@@ -124,13 +124,13 @@ class SourceTrigger(BaseEventTrigger):
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | PollFailure, None]:
         """Poll for all triggers with one key.
 
-        :param kwargs: arguments of one of them, of which only those in the key are used.
+        :param kwargs: the arguments of one of them; only those in the key are used.
         """
         import structlog
 
         from airflow_provider_cm.triggers.poll_loop import Snapshot
 
-        # The poll belongs to no task: its log goes to the triggerer's own.
+        # The poll belongs to no task, so it logs to the triggerer's own log.
         structlog.contextvars.clear_contextvars()
         trigger = cls(**kwargs)
         key = trigger.shared_stream_key()
@@ -152,25 +152,25 @@ class SourceTrigger(BaseEventTrigger):
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[Snapshot | PollFailure]
     ) -> AsyncGenerator[TriggerEvent, None]:
-        """Wait for what this trigger's own arguments say.
+        """Wait for the condition of this trigger.
 
-        :param shared_stream: from :meth:`open_shared_stream`.
+        :param shared_stream: the items of :meth:`open_shared_stream`.
         """
-        # A watcher goes on from its cursor, and what was seen before that would be a transition backwards.
+        # A watcher goes on from its cursor; an older snapshot would look like a transition backwards.
         latest = None if self._watches else self._latest.get(self.shared_stream_key())
         async with aclosing(self._events(_with(latest, shared_stream))) as events:
             async for event in events:
                 yield event
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
-        """Wait with a poll of one's own: below Airflow 3.3, and in ``dag.test()``."""
+        """Wait with an own poll: below Airflow 3.3, and in ``dag.test()``."""
         async with aclosing(self._events(self._poll())) as events:
             async for event in events:
                 yield event
 
     @property
     def _watches(self) -> bool:
-        """Whether this is an asset watcher's. Airflow does not say so, but gives what only one or the other needs."""
+        """Whether an asset watcher runs this trigger, by the attributes that Airflow sets."""
         if hasattr(self, "asset_state_store"):
             return self.asset_state_store is not None
         # Below 3.3. Without a triggerer (dag.test()) a trigger has no id, and a deferred task's has a task instance.
@@ -199,7 +199,7 @@ class SourceTrigger(BaseEventTrigger):
             terms = self._parse(watching=watches)
         except ConfigurationError as error:
             if watches:
-                # An event would start a DAG, and an end would have Airflow begin anew at once.
+                # An event would start a DAG, and a trigger that ends is started again at once.
                 self.log.error("This watcher cannot watch: %s", error)  # noqa: TRY400  # the message says it all
                 await asyncio.Event().wait()
             yield failed(error)

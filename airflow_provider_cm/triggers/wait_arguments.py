@@ -1,4 +1,4 @@
-"""How the arguments of waits are parsed; a DAG file imports this, so it imports little."""
+"""Parsers of the arguments of waits. DAG files import this module, so it must import little."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import ConfigurationError
 
 UNTIL = ("exists", "absent", "updated", "has_messages")
-"""What can be waited for."""
+"""The kinds of conditions."""
 
 _MAY_BE_NOTHING = {"bucket_id", "email_transform_tag"}
 
 
 def moment(value: object, field: str) -> datetime:
-    """Read a moment.
+    """Parse a moment.
 
-    :param value: a datetime, or its text in ISO 8601; UTC unless it says otherwise.
+    :param value: a datetime, or its text in ISO 8601; without a time zone it is in UTC.
     :param field: what to call it in an error.
     :raises ConfigurationError: for anything else.
     """
@@ -27,13 +27,13 @@ def moment(value: object, field: str) -> datetime:
     parsed = parse_timestamp(value.isoformat() if isinstance(value, datetime) else value)
     if parsed is None:
         raise ConfigurationError(
-            f"{field}: {arguments.shown(value)} is not a moment such as 2026-11-22T08:06:14.944290+00:00"
+            f"{field}: {arguments.excerpt(value)} is not a moment such as 2026-11-22T08:06:14.944290+00:00"
         )
     return parsed
 
 
 def match(value: object, field: str) -> Mapping[str, object]:
-    """Read values that a source must have.
+    """Parse the values that a source must have.
 
     :param value: a mapping of fields to values.
     :param field: what to call it in an error.
@@ -44,12 +44,12 @@ def match(value: object, field: str) -> Mapping[str, object]:
 
     value = arguments.given(value, field)
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{field}: {arguments.shown(value)} is not a mapping of fields to values")
+        raise ConfigurationError(f"{field}: {arguments.excerpt(value)} is not a mapping of fields to values")
     parsed: dict[str, object] = {}
     for name, wanted in value.items():
         if name not in SETTABLE:
             raise ConfigurationError(
-                f"{field}: a source has no field {arguments.shown(name)}; use {', '.join(SETTABLE)}"
+                f"{field}: a source has no field {arguments.excerpt(name)}; use {', '.join(SETTABLE)}"
             )
         # A template renders text, and a "True" that is compared with true would be waited for in vain.
         nothing = wanted is None and name in _MAY_BE_NOTHING
@@ -58,7 +58,7 @@ def match(value: object, field: str) -> Mapping[str, object]:
 
 
 def count(value: object, field: str) -> int:
-    """Read a number of messages, or of failures.
+    """Parse a number of messages or of failures.
 
     :param value: a whole number of 1 or more, or its text.
     :param field: what to call it in an error.
@@ -68,7 +68,7 @@ def count(value: object, field: str) -> int:
 
 
 def failure_seconds(value: object, field: str) -> float:
-    """Read for how long failed polls are tolerated.
+    """Parse the number of seconds for which failed polls are tolerated.
 
     :param value: seconds, 0 or more, or its text.
     :param field: what to call it in an error.
@@ -78,13 +78,13 @@ def failure_seconds(value: object, field: str) -> float:
 
 
 def check_together(until: str, *, updated_after: bool, match: bool, min_messages: bool, watching: bool = False) -> None:
-    """Refuse arguments that say nothing to what is waited for, or that it lacks.
+    """Refuse arguments that the condition does not use, and a condition without an argument that it needs.
 
     :param until: one of :data:`UNTIL`.
-    :param updated_after: whether it is given.
-    :param match: whether it is given.
-    :param min_messages: whether it is other than 1.
-    :param watching: an asset watcher's, for which ``updated`` needs no moment to compare with.
+    :param updated_after: whether ``updated_after`` was given.
+    :param match: whether ``match`` was given.
+    :param min_messages: whether ``min_messages`` is other than 1.
+    :param watching: whether an asset watcher asks, for which ``updated`` needs no moment to compare with.
     :raises ConfigurationError: naming the argument, the problem and the remedy.
     """
     if until == "updated" and not updated_after and not watching:
@@ -99,4 +99,4 @@ def check_together(until: str, *, updated_after: bool, match: bool, min_messages
     }
     for name, (is_unused, remedy) in unused.items():
         if is_unused:
-            raise ConfigurationError(f"{name}: it says nothing to until='{until}'; leave it out{remedy}")
+            raise ConfigurationError(f"{name}: until='{until}' does not use it; leave it out{remedy}")

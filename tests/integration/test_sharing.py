@@ -164,16 +164,21 @@ def test_a_late_joiner_whose_condition_holds_does_not_wait_for_the_next_poll(ten
     asyncio.run(wait())
 
 
+async def first_poll(runner: Runner, sent: Sent) -> None:
+    """Start a wait that does not end, and wait for its first poll."""
+    runner.start(source_name="never", poll_interval=0.5)
+    while not sent():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+
+
 def test_a_snapshot_from_before_the_task_had_looked_is_not_replayed_to_it(tenant: TenantHandle, sent: Sent) -> None:
     """The source went between the poll and the task's own look: what the poll saw must not end the wait."""
     tenant.add_source("acme-dev", "gone")
 
     async def wait() -> None:
         async with running() as runner:
-            runner.start(source_name="never", poll_interval=0.5)
-            while not sent():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await first_poll(runner, sent)
             tenant.delete_source("acme-dev", "gone")
             runner.start(source_name="gone", poll_interval=0.5, looked_at=datetime.now(UTC).isoformat())
             await asyncio.sleep(0.8)
@@ -187,10 +192,7 @@ def test_a_clock_that_is_ahead_holds_a_wait_up_until_the_next_poll_only(tenant: 
 
     async def wait() -> None:
         async with running() as runner:
-            runner.start(source_name="never", poll_interval=0.5)
-            while not sent():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await first_poll(runner, sent)
             ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
             runner.start(source_name="there", poll_interval=0.5, looked_at=ahead)
             started = time.monotonic()

@@ -111,7 +111,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("project", "", "f: it is empty"),
     ("source_name", "a.b", "f: 'a.b' is not allowed; use letters, digits, '-' and '_', 1 to 256 characters"),
     ("source_name", "", "f: it is empty"),
-    ("identifier", 1.2e16, "f: 1.2e+16 is a number and not the id any more"),
+    ("identifier", 1.2e16, "f: 1.2e+16 is a number and no longer the id"),
     ("identifier", -1, "f: -1 is not an id; check the template or the task"),
     ("identifier", True, "f: True is not an id; check the template or the task"),
     ("identifier", " ", "f: ' ' is not an id; check the template or the task"),

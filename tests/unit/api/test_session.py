@@ -94,8 +94,8 @@ def test_a_refusal_names_the_permission_that_the_vendors_page_asks_for(serve: Se
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (Answer(200, b'{"status": "error", "message": "quota is full"}'), "says status 'error' (quota is full)"),
-        (Answer(404, b'{"status": "ok", "source": {}}'), "says status 'ok'"),
+        (Answer(200, b'{"status": "error", "message": "quota is full"}'), "has status 'error' (quota is full)"),
+        (Answer(404, b'{"status": "ok", "source": {}}'), "has status 'ok'"),
         (Answer(200, b'{"sources": []}'), "no status 'ok' or 'error'"),
         (Answer(200, b'{"status": []}'), "no status 'ok' or 'error'"),
         (Answer(200, b'{"status": {"a": 1}}'), "no status 'ok' or 'error'"),

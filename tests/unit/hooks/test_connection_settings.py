@@ -11,14 +11,14 @@ from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_cm.api import ConfigurationError, Guards
 from airflow_provider_cm.get_provider_info import get_provider_info
-from airflow_provider_cm.hooks.connection_settings import EXTRAS, Settings, parse_connection, parse_endpoint
+from airflow_provider_cm.hooks.connection_settings import EXTRAS, ConnectionSettings, parse_connection, parse_endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CLOUD = "https://cloud.uipath.com/acme/dev/reinfer_"
 TOKEN = "Zq8XvR3mLw0TbYc7Kp2Hs9Nd"
-PLAIN = Settings(
+PLAIN = ConnectionSettings(
     endpoint=CLOUD,
     secret=TOKEN,
     app_id=None,
@@ -43,7 +43,7 @@ def connection(extra: object = None, **fields: Any) -> Connection:
     return Connection(conn_id="cm", **{**defaults, **fields})
 
 
-def parse(extra: object = None, **fields: Any) -> Settings:
+def parse(extra: object = None, **fields: Any) -> ConnectionSettings:
     return parse_connection(connection(extra, **fields))
 
 

@@ -321,7 +321,7 @@ def test_what_cannot_change_ends_the_wait_at_once(connect: Connect, answer: Answ
     ("arguments", "told"),
     [
         ({"until": "updated"}, "updated_after: until='updated' needs it"),
-        ({"updated_after": "2026-11-22"}, "updated_after: it says nothing to until='exists'"),
+        ({"updated_after": "2026-11-22"}, "updated_after: until='exists' does not use it"),
         ({"deadline": "soon"}, "deadline: 'soon' is not a moment such as"),
         ({"execution_deadline": "soon"}, "execution_deadline: 'soon' is not a moment such as"),
         ({"looked_at": "now"}, "looked_at: 'now' is not a moment such as"),
