@@ -64,7 +64,8 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
 
     The files are read through Airflow's ``ObjectStoragePath``: from the worker's disk, or from S3, GCS, Azure and
     others by URL and connection (``s3://my_conn@bucket/folder/*.jsonl``); install that store's provider. They are
-    streamed, and unpacked if their name ends in ``.gz``.
+    streamed, and unpacked if their name ends in ``.gz``. The other arguments are those of every load:
+    :class:`~airflow_provider_cm.operators.loading.BaseLoadOperator`; emails need no ``mapping``.
 
     :param path: a path, a URL, a glob of either, or a list of them. (templated)
     :param format: ``jsonl``, ``csv``, ``parquet`` (extra ``parquet``) or ``eml``; by default each file's name tells it
@@ -73,8 +74,6 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
     :param delimiter: what separates the columns of CSV, ``,`` by default. (templated)
     :param encoding: of CSV, ``utf-8`` by default. (templated)
     :param transform_tag: how the server makes emails into messages; the server's own way by default. (templated)
-    :param kwargs: the arguments of every load, see
-        :class:`~airflow_provider_cm.operators.loading.BaseLoadOperator`. Emails need no ``mapping``.
     :return: the report of the load as a dict.
     """
 
