@@ -42,7 +42,7 @@ class TemplateFiles(BaseOperator):
         except TemplateNotFound:
             pass
         raise CommsMiningFailure(
-            f"{name}: there is no file {arguments.shown(path)} in the DAG's folder or its template_searchpath"
+            f"{name}: there is no file {arguments.excerpt(path)} in the DAG's folder or its template_searchpath"
         )
 
     def render_template(

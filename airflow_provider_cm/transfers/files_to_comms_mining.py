@@ -40,7 +40,7 @@ def _delimiter(value: object, field: str) -> str:
     text = arguments.text(value, field)
     if len(text) != 1 or text in '"\r\n':
         raise ConfigurationError(
-            f"{field}: {arguments.shown(text)} is not one character that separates columns; give one such as ',', "
+            f"{field}: {arguments.excerpt(text)} is not one character that separates columns; give one such as ',', "
             "';' or '\\t' (a tab)"
         )
     return text
@@ -54,7 +54,7 @@ def _encoding(value: object, field: str) -> str:
         codecs.lookup(text)
     except LookupError:
         raise ConfigurationError(
-            f"{field}: {arguments.shown(text)} is not an encoding that Python knows; give one such as 'utf-8' or "
+            f"{field}: {arguments.excerpt(text)} is not an encoding that Python knows; give one such as 'utf-8' or "
             "'cp1252'"
         ) from None
     return text
@@ -65,7 +65,8 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
 
     The files are read through Airflow's ``ObjectStoragePath``: from the worker's disk, or from S3, GCS, Azure and
     others by URL and connection (``s3://my_conn@bucket/folder/*.jsonl``); install that store's provider. They are
-    streamed, and unpacked if their name ends in ``.gz``.
+    streamed, and unpacked if their name ends in ``.gz``. The other arguments are those of every load:
+    :class:`~airflow_provider_cm.operators.loading.BaseLoadOperator`; emails need no ``mapping``.
 
     :param path: a path, a URL, a glob of either, or a list of them. (templated)
     :param format: ``jsonl``, ``csv``, ``parquet`` (extra ``parquet``) or ``eml``; by default each file's name tells it
@@ -74,8 +75,6 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
     :param delimiter: what separates the columns of CSV, ``,`` by default. (templated)
     :param encoding: of CSV, ``utf-8`` by default. (templated)
     :param transform_tag: how the server makes emails into messages; the server's own way by default. (templated)
-    :param kwargs: the arguments of every load, see
-        :class:`~airflow_provider_cm.operators.loading.BaseLoadOperator`. Emails need no ``mapping``.
     :return: the report of the load as a dict.
     """
 

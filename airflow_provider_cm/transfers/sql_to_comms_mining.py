@@ -43,7 +43,8 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
     It works with every database whose Airflow hook is a ``DbApiHook``; install that database's provider.
 
     With ``key`` the rows are read page by page, in the order of that column: one statement a page, whatever the driver.
-    Without it the statement runs once, and many drivers then hold the whole result in memory.
+    Without it the statement runs once, and many drivers then hold the whole result in memory. The other arguments are
+    those of every load: :class:`~airflow_provider_cm.operators.loading.BaseLoadOperator`.
 
     :param sql: one SELECT, or the path of a ``.sql`` file; with ``key`` it needs no ORDER BY. (templated)
     :param sql_conn_id: the connection of the database. (templated)
@@ -54,8 +55,6 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
     :param page_size: rows to fetch at once, 5000 by default. (templated)
     :param hook_params: more arguments of the database's hook, such as ``{"database": "crm"}``; none by default.
         (templated)
-    :param kwargs: the arguments of every load, see
-        :class:`~airflow_provider_cm.operators.loading.BaseLoadOperator`.
     :return: the report of the load as a dict.
     """
 
@@ -158,7 +157,7 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
         hook = BaseHook.get_hook(conn_id, hook_params=self.argument("hook_params"))
         if not isinstance(hook, DbApiHook):
             raise ConfigurationError(
-                f"sql_conn_id: {arguments.shown(conn_id)} is not a connection to a SQL database: its hook is a "
+                f"sql_conn_id: {arguments.excerpt(conn_id)} is not a connection to a SQL database: its hook is a "
                 f"{type(hook).__name__}"
             )
         return hook

@@ -121,6 +121,13 @@ def test_a_glob_and_a_list_name_files_each_of_them_once(tenant: TenantHandle, pu
     assert load(f"{day}/[ab].jso?l")["unchanged"] == 3
 
 
+def test_a_file_that_came_since_the_last_look_is_found(tenant: TenantHandle, put: Put) -> None:
+    glob = f"{folder(put('a.jsonl', jsonl(1)))}/*.jsonl"
+    assert load(glob)["rows"] == 1
+    put("b.jsonl", jsonl(2))
+    assert load(glob)["rows"] == 2
+
+
 def test_rows_come_in_the_order_of_the_names(tenant: TenantHandle, put: Put) -> None:
     for number in (3, 1, 2):
         path = put(f"{number}.jsonl", jsonl(number))
