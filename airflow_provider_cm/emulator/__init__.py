@@ -6,7 +6,7 @@ was written from the vendor's public pages, its public client and the public con
 those leave open is a documented guess in :class:`~airflow_provider_cm.emulator.settings.EmulatorSettings`.
 
 Importing this package costs nothing: Starlette and uvicorn are loaded when :class:`EmulatorServer` or
-:class:`EmulatorSettings` is first asked for, and they come with ``pip install 'airflow-provider-cm[emulator]'``.
+:class:`EmulatorSettings` is first used, and they come with ``pip install 'airflow-provider-cm[emulator]'``.
 """
 
 from __future__ import annotations

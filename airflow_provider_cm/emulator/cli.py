@@ -51,7 +51,7 @@ admin endpoint (open on 127.0.0.1, otherwise it needs the admin token):
   GET, POST, DELETE /_emulator/faults      {"kind": "503", "method": "PUT", "path": "*/sources/*", "times": 2}
   GET, PATCH /_emulator/settings           {"duplicate_put": "upsert", ...}
   PUT /_emulator/message-count             {"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}
-  GET, DELETE /_emulator/bills             messages created and texts changed, in AI units; begin anew
+  GET, DELETE /_emulator/bills             messages created and texts changed, in AI units; reset them
   POST /_emulator/projects                 {"tenant": "/", "name": "mine"}
   GET /_emulator/tokens                    names, permissions, expiry
   POST /_emulator/tokens                   {"tenant": "/acme/dev/reinfer_", "name": "dev-only", "role": "viewer"}:
@@ -116,7 +116,7 @@ def _greet(server: EmulatorServer, options: argparse.Namespace) -> None:
 
 
 def _greeting(server: EmulatorServer, *, remote: bool) -> str:
-    """Say where the server is and how to get in; the first line is for programs."""
+    """Write where the server is and how to log in; the first line is for programs."""
     state = server.state
     with state.lock:
         tenants = [f"  {server.url}{tenant.prefix}" for tenant in state.tenants.values()]

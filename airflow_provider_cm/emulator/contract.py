@@ -84,14 +84,14 @@ class Contract:
         return self._validator({"$ref": "#/components/schemas/ErrorResponse"})
 
     def operation(self, operation_id: str) -> Operation:
-        """Give an operation by its ``operationId``; a ``KeyError`` if the contract has none."""
+        """Return an operation by its ``operationId``; a ``KeyError`` if the contract has none."""
         if operation_id not in self._operations:
             path, method = _places()[operation_id]
             self._operations[operation_id] = self._read(operation_id, path, method)
         return self._operations[operation_id]
 
     def component(self, name: str) -> SchemaValidator:
-        """Give the validator of a part of requests or responses, such as ``CommentNew``."""
+        """Return the validator of a part of requests or responses, such as ``CommentNew``."""
         if name not in self._components:
             self._components[name] = self._validator({"$ref": f"#/components/schemas/{name}"})
         return self._components[name]
@@ -104,7 +104,7 @@ class Contract:
 
     def document(self, prefix: str, operation_ids: Collection[str]) -> dict[str, Any]:
         """
-        Give the OpenAPI document of a tenant.
+        Return the OpenAPI document of a tenant.
 
         :param prefix: what the tenant's URLs begin with.
         :param operation_ids: the operations to show.
@@ -170,7 +170,7 @@ class Contract:
         return remaining
 
     def _may_be_null(self, name: str, schema: Schema) -> bool:
-        """Tell whether null stands for an optional field being absent, because it could mean nothing else."""
+        """Return whether null stands for an optional field being absent, because it could mean nothing else."""
         rule = self._resolve(schema["properties"][name])
         return rule != FORBIDDEN and name not in schema.get("required", ()) and "null" not in rule.get("type", ())
 
@@ -191,7 +191,7 @@ class Contract:
 
 
 def contract_for(settings: EmulatorSettings) -> Contract:
-    """Give the contract as the settings have it."""
+    """Return the contract as the settings have it."""
     return _contract(tuple(getattr(settings, name) for name in _RELEVANT))
 
 
@@ -263,18 +263,18 @@ def _with_limits(document: Schema, settings: EmulatorSettings) -> Schema:
     return document
 
 
-def _closed_objects(schema: Schema, schemas: Schema, seen: set[int]) -> Iterator[Schema]:
+def _closed_objects(schema: Schema, schemas: Schema, visited: set[int]) -> Iterator[Schema]:
     """Find the closed objects that a request is made of, apart from alternatives."""
     while "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
-    if id(schema) in seen:
+    if id(schema) in visited:
         return
-    seen.add(id(schema))
+    visited.add(id(schema))
     inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
     if "properties" in schema:
         yield schema
     for each in inner:
-        yield from _closed_objects(each, schemas, seen)
+        yield from _closed_objects(each, schemas, visited)
 
 
 def _or_null(rule: Schema) -> Schema:

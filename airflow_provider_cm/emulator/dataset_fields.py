@@ -52,7 +52,7 @@ _COPIED = (
 
 def dataset_fields(body: Json, before: Json | None, title: str, settings: EmulatorSettings) -> Json:
     """
-    Give the fields of a dataset as responses show them.
+    Return the fields of a dataset as responses show them.
 
     :param body: a valid request.
     :param before: the fields that it changes; ``None`` for a new dataset.
@@ -80,7 +80,7 @@ def dataset_fields(body: Json, before: Json | None, title: str, settings: Emulat
 
 
 def with_labels(fields: Json, names: list[str]) -> Json:
-    """Give the fields with labels added that the dataset did not have, as annotating with one adds it."""
+    """Return the fields with labels added that the dataset did not have, as annotating with one adds it."""
     known = {each["name"] for each in fields["label_defs"]}
     added = [{"name": name} for name in dict.fromkeys(names) if name not in known]
     groups = [
@@ -168,7 +168,7 @@ def _entity_def(new: Json) -> Json:
 
 
 def _entity_id(kind: str) -> str:
-    """Give the id of a kind of entity: itself, or one that is always the same for its name."""
+    """Return the id of a kind of entity: itself, or one that is always the same for its name."""
     return kind if _ID.fullmatch(kind) else hashlib.sha256(kind.encode()).hexdigest()[:16]
 
 

@@ -38,7 +38,7 @@ class DatasetMessage:
     """
     One message of a dataset.
 
-    :param position: in the order that was asked for.
+    :param position: in the requested order.
     """
 
     position: Position
@@ -79,7 +79,7 @@ class DatasetMessages:
         descending: bool = False,
         sources: Iterable[str] | None = None,
     ) -> Iterator[DatasetMessage]:
-        """Give the messages in an order, lazily; parameters as of :meth:`MessageStore.walk`."""
+        """Return the messages in an order, lazily; parameters as of :meth:`MessageStore.walk`."""
 
         def of_source(source: str) -> Iterator[DatasetMessage]:
             matches = self._store.walk(
@@ -92,7 +92,7 @@ class DatasetMessages:
         return (each for each in merged if self._shows(each.message))
 
     def find(self, uids: Iterable[str]) -> list[DatasetMessage]:
-        """Give the messages of those uids that there are, in the order of the uids."""
+        """Return the messages that exist, in the order of the uids."""
         matches: list[DatasetMessage] = []
         for uid in dict.fromkeys(uids):
             source, _, message_id = uid.partition(".")
@@ -136,9 +136,9 @@ class DatasetMessages:
     # What
 
     def annotation(self, each: DatasetMessage) -> Annotation | None:
-        """Give what is annotated, if anything is."""
+        """Return the annotation of a message, if it has one."""
         matches = self.dataset.annotations.get(each.uid)
-        # One that was deleted and came again is another message.
+        # A message that was deleted and created again is another message.
         return matches if matches is not None and matches.created == each.message.created else None
 
     def labels(self, each: DatasetMessage) -> list[str]:
@@ -153,7 +153,7 @@ class DatasetMessages:
         return message_jsons([each.message], target, markup=False)[0]
 
     def mark(self, each: DatasetMessage, *, annotated: bool) -> None:
-        """Have the message itself show whether it is annotated."""
+        """Store with the message itself whether it is annotated."""
         self._store.annotate(self._tenant, each.source_id, each.message.id, annotated=annotated)
 
     def _shows(self, message: StoredMessage) -> bool:
@@ -180,7 +180,7 @@ class DatasetMessages:
 
 
 def token(*parts: object) -> str:
-    """Write where to go on as a text that says nothing to a client."""
+    """Write the place to continue from as a text that is opaque to a client."""
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
 
 

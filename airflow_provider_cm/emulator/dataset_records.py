@@ -23,7 +23,7 @@ class Annotation:
     """
     What people said about one message in one dataset.
 
-    :param created: when the message was created, in microseconds: one that was deleted and came again has none.
+    :param created: when the message was created, in microseconds: one that was deleted and created again has none.
     :param user_id: who said it last.
     """
 
@@ -67,7 +67,7 @@ class StoredDataset:
     """
     One dataset of a project.
 
-    :param fields: what responses show beside the other parameters, under the API's own names.
+    :param fields: what responses show besides the other parameters, under the API's own names.
     :param annotations: by uid of the message.
     :param predictions: labels that a test has set, by uid of the message.
     :param streams: by name.

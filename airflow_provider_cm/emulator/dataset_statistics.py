@@ -176,7 +176,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def _period(each: DatasetMessage, resolution: str, zone: tzinfo) -> str:
-    """Give the first day of the day, week, month or year of a message."""
+    """Return the first day of the day, week, month or year of a message."""
     moment = moment_of(each.message.timestamp)
     with suppress(OverflowError):  # the last hours of the year 9999
         moment = moment.astimezone(zone)

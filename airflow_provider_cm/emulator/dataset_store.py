@@ -125,7 +125,7 @@ class Datasets:
                     del remaining[uid]
 
     def annotated(self, uid: str, created: int) -> bool:
-        """Tell whether a message has annotations in any dataset."""
+        """Return whether a message has annotations in any dataset."""
         matches = (dataset.annotations.get(uid) for dataset in self.by_id.values())
         return any(each is not None and each.created == created for each in matches)
 

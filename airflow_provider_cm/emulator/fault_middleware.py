@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.state import State
     from airflow_provider_cm.emulator.tokens import Grant
 
-# Not ASGI: asks the edge to close the connection as it is. What the edge is told is on record before it happens.
+# Not ASGI: asks the edge to close the connection as it is. The request is on record before it happens.
 CLOSE = "emulator.close"
 
 _JSON = ("content-type", "application/json")
@@ -243,7 +243,7 @@ def _again(request: Message, receive: Receive) -> Receive:
 
 
 async def _carry_out(app: ASGIApp, scope: Scope, receive: Receive) -> _Answer:
-    """Have a request carried out, and keep the answer."""
+    """Carry out a request, and return the answer instead of sending it."""
     start: Message = {}
     parts: list[bytes] = []
 

@@ -87,7 +87,7 @@ _Seconds = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 
 class Fault(BaseModel):
     """
-    One fault; immutable, and judged as a whole when it is made.
+    One fault; immutable, and validated as a whole when it is made.
 
     :param kind: what happens (see :data:`KINDS`).
     :param method: HTTP method, or ``*`` for any.
@@ -139,20 +139,20 @@ class Fault(BaseModel):
         kind = str(values.get("kind")) if isinstance(values, dict) else ""
         if not isinstance(values, dict) or (kind not in KINDS and not _STATUS.fullmatch(kind)):
             return values
-        given = {name: value for name, value in values.items() if value is not None}
-        if given.get("probability") is None:
-            given.setdefault("times", 1)
-            if "seed" in given:
+        present = {name: value for name, value in values.items() if value is not None}
+        if present.get("probability") is None:
+            present.setdefault("times", 1)
+            if "seed" in present:
                 raise ValueError("seed goes with probability")
         else:
-            given.setdefault("seed", secrets.randbits(32))
+            present.setdefault("seed", secrets.randbits(32))
         _, when, own = KINDS.get(kind, ANY_STATUS)
-        foreign = [name for name in _OPTIONS if name in given and name not in own and given[name] is not False]
+        foreign = [name for name in _OPTIONS if name in present and name not in own and present[name] is not False]
         if foreign:
             raise ValueError(f"{kind} has no option {', '.join(foreign)}")
-        if kind == "redirect" and "to" not in given:
+        if kind == "redirect" and "to" not in present:
             raise ValueError("redirect needs the option to=URL")
-        return {"when": when, **_DEFAULTS.get(kind, {}), **given}
+        return {"when": when, **_DEFAULTS.get(kind, {}), **present}
 
     @classmethod
     def make(cls, **values: object) -> Fault:
@@ -180,7 +180,7 @@ class Fault(BaseModel):
         return cls.make(kind=words[number - 1], **options)
 
     def shown(self) -> Json:
-        """Give what it says as JSON, without what it leaves open."""
+        """Return it as JSON, without the options that it leaves open."""
         idle = {name for name in ("skip", "date", "html") if not getattr(self, name)}
         return self.model_dump(exclude_none=True, exclude=idle)
 
@@ -192,7 +192,7 @@ class Fault(BaseModel):
         return " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
 
     def matches(self, method: str, path: str, tenant: str, grant: Grant | None) -> bool:
-        """Tell whether it is meant for a request; those that spoil a token pass by requests without a fitting one."""
+        """Return whether it applies to a request; faults of a token apply only to requests with such a token."""
         if self.kind == "revoked-token" and grant is None:
             return False
         if self.kind == "expired-token" and (grant is None or grant.expires_at is None):
@@ -241,7 +241,7 @@ class Faults:
 
     def add(self, kind: str | int, method: str = "*", path: str = "*", **options: object) -> Fault:
         """
-        Have requests go wrong from now on.
+        Make requests fail from now on.
 
         :param kind: a status such as ``503``, or a name such as ``truncated`` (see :data:`KINDS`).
         :param method: HTTP method, or ``*`` for any.
@@ -266,7 +266,7 @@ class Faults:
             self._armed.append(_Armed(fault))
 
     def clear(self) -> None:
-        """Have nothing go wrong any more."""
+        """Remove all faults."""
         with self._lock:
             self._armed.clear()
 
@@ -276,7 +276,7 @@ class Faults:
             return [each.fault.model_copy(update={"skip": each.skip, "times": each.times}) for each in self._armed]
 
     def take(self, method: str, path: str, tenant: str, grant: Grant | None) -> Fault | None:
-        """Give the fault that a request meets, and count it."""
+        """Return the fault that applies to a request, and count it."""
         with self._lock:
             for armed in self._armed:
                 if armed.fault.matches(method, path, tenant, grant) and armed.strikes():
@@ -286,5 +286,5 @@ class Faults:
         return None
 
     def __bool__(self) -> bool:
-        """Tell whether any is in force."""
+        """Return whether any is in force."""
         return bool(self._armed)

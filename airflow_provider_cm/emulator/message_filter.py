@@ -1,7 +1,7 @@
 """
 ``comment_filter``: which messages it lets through.
 
-What needs a dataset (labels, entities, exceptions of streams) is judged as for a message that has none.
+What needs a dataset (labels, entities, exceptions of streams) is evaluated as for a message that has none.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MessageFilter:
 
     def matching(self, created_until: int | None = None) -> list[StoredMessage]:
         """
-        Give the messages that it lets through.
+        Return the messages that it lets through.
 
         :param created_until: microseconds since 1970; later ones are left out.
         """
@@ -53,7 +53,7 @@ class MessageFilter:
 
     def matches(self, message: StoredMessage, labels: Collection[str] = ()) -> bool:
         """
-        Tell whether it lets a message through whose timestamp is in its range.
+        Return whether it lets a message through whose timestamp is in its range.
 
         :param labels: the names of the message's labels.
         """
@@ -105,7 +105,7 @@ class Thread:
         self._parts = [(each.fields.get("messages") or [{}])[0] for each in messages]
 
     def properties(self, message_id: str) -> Json:
-        """Write the properties as the API shows them beside one of its messages."""
+        """Write the properties as the API shows them with one of its messages."""
         facts = self.facts()
         output = {name: facts[name] for name in ("duration", "response_time", "num_messages", "num_participants")}
         first = facts["first_sender"]
@@ -116,7 +116,7 @@ class Thread:
         }
 
     def facts(self) -> Json:
-        """Give all that a filter may ask for."""
+        """Return all facts that a filter may ask for."""
         senders = [part.get("from") for part in self._parts]
         recipients = [_recipients(part) for part in self._parts]
         everybody = {each for each in senders if each} | {each for some in recipients for each in some}
@@ -158,7 +158,7 @@ def time_range(
 
 
 def _value(value: Any, rule: Json) -> bool:
-    """Judge the value of a property, which may be missing."""
+    """Check the value of a property, which may be missing."""
     if value is None:
         return _values((), rule) and rule.get("minimum") is None and rule.get("maximum") is None
     least, most = rule.get("minimum"), rule.get("maximum")
@@ -167,7 +167,7 @@ def _value(value: Any, rule: Json) -> bool:
 
 
 def _values(values: Collection[Any], rule: Json, prefix: str = "") -> bool:
-    """Judge a list of values: one of them is to be one of those, none of them one of these."""
+    """Check a list of values: ``one_of`` must have one of them, and ``not_one_of`` none."""
     if not values and rule.get("include_missing"):
         return True
     wanted, unwanted = rule.get(f"{prefix}one_of"), rule.get(f"{prefix}not_one_of")

@@ -80,11 +80,11 @@ class MessageStore:
     # Messages
 
     def was_loaded(self, tenant: str, source: str) -> bool:
-        """Tell whether messages were put into a source since it was created, even if all are gone again."""
+        """Return whether messages were put into a source since it was created, even if all are gone again."""
         return self._keys.get((tenant, source)) in self._loaded
 
     def get(self, tenant: str, source: str, ids: Iterable[str]) -> dict[str, StoredMessage]:
-        """Give those messages of a source that there are, by id."""
+        """Return those of the messages that exist, by id."""
         key = self._keys.get((tenant, source))
         wanted = list(ids) if key is not None else []
         matches: dict[str, StoredMessage] = {}
@@ -147,7 +147,7 @@ class MessageStore:
             self.delete_source(tenant, source)
 
     def annotate(self, tenant: str, source: str, message_id: str, *, annotated: bool) -> None:
-        """Say whether a message has annotations in a dataset."""
+        """Store whether a message has annotations in a dataset."""
         key = self._keys.get((tenant, source))
         with self._db:
             self._db.execute("UPDATE messages SET annotated=? WHERE source=? AND id=?", (annotated, key, message_id))
@@ -179,7 +179,7 @@ class MessageStore:
         limit: int = -1,
     ) -> Iterator[StoredMessage]:
         """
-        Give the messages of a source in the order of their timestamps, lazily.
+        Return the messages of a source in the order of their timestamps, lazily.
 
         :param least: the earliest timestamp to give.
         :param most: the latest timestamp to give.
@@ -216,7 +216,7 @@ class MessageStore:
         descending: bool = False,
     ) -> Iterator[tuple[tuple[int, int], StoredMessage]]:
         """
-        Give the messages of a source in an order that all sources share, lazily.
+        Return the messages of a source in an order that all sources share, lazily.
 
         :param by: what they are ordered by, and what ``least`` and ``most`` limit.
         :param after: position of the message, of any source, to go on behind.
@@ -248,7 +248,7 @@ class MessageStore:
         return (((row[0], row[1]), _message(row[2:])) for row in self._db.execute(query, values))
 
     def threads(self, tenant: str, source: str) -> dict[str, list[str]]:
-        """Give the ids of the messages of each thread of a source, the earliest first."""
+        """Return the ids of the messages of each thread of a source, the earliest first."""
         matches: dict[str, list[str]] = {}
         query = "SELECT thread, id FROM messages WHERE source=? AND thread IS NOT NULL ORDER BY timestamp, id"
         for thread, message_id in self._db.execute(query, (self._keys.get((tenant, source)),)):
@@ -256,7 +256,7 @@ class MessageStore:
         return matches
 
     def thread(self, tenant: str, source: str, thread: str) -> list[StoredMessage]:
-        """Give the messages of one thread, the earliest first."""
+        """Return the messages of one thread, the earliest first."""
         query = f"SELECT {_COLUMNS} FROM messages WHERE source=? AND thread=? ORDER BY timestamp, id"  # noqa: S608
         return [_message(row) for row in self._db.execute(query, (self._keys.get((tenant, source)), thread))]
 
@@ -269,7 +269,7 @@ class MessageStore:
             self._db.execute("INSERT OR IGNORE INTO files VALUES (?,?,?)", (key, digest, content))
 
     def file(self, tenant: str, digest: str) -> bytes | None:
-        """Give the bytes that a source of the tenant has under a SHA-256."""
+        """Return the file of a tenant's source that has a SHA-256."""
         query = "SELECT content FROM files JOIN sources ON key=source WHERE tenant=? AND hash=? LIMIT 1"
         row = self._db.execute(query, (tenant, digest)).fetchone()
         return None if row is None else bytes(row[0])
@@ -282,7 +282,7 @@ class MessageStore:
             self._db.execute("INSERT OR REPLACE INTO audio VALUES (?,?,?)", row)
 
     def audio(self, tenant: str, source: str, message_id: str) -> bytes | None:
-        """Give the recording of a message."""
+        """Return the recording of a message."""
         query = "SELECT content FROM audio JOIN files USING (source, hash) WHERE source=? AND audio.id=?"
         row = self._db.execute(query, (self._keys.get((tenant, source)), message_id)).fetchone()
         return None if row is None else bytes(row[0])
@@ -290,12 +290,12 @@ class MessageStore:
     # Bills
 
     def bill(self, tenant: str) -> Bill:
-        """Give what a tenant would have paid for so far."""
+        """Return the bill of a tenant so far."""
         row = self._db.execute("SELECT created, text_changed FROM bills WHERE tenant=?", (tenant,)).fetchone()
         return Bill(*row) if row else Bill()
 
     def clear_bills(self) -> None:
-        """Begin all bills anew."""
+        """Reset all bills."""
         with self._db:
             self._db.execute("DELETE FROM bills")
 

@@ -168,7 +168,7 @@ def _same(old: StoredMessage, new: StoredMessage) -> bool:
 
 
 def message_jsons(messages: Iterable[StoredMessage], target: Target, *, markup: bool) -> list[Json]:
-    """Write messages as the API shows them; the markup of texts only if asked for."""
+    """Write messages as the API shows them; the markup of texts only if requested."""
     return [_message_json(each, target, markup=markup) for each in messages]
 
 

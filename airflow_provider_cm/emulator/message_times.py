@@ -17,17 +17,17 @@ _ISO = re.compile(
 
 
 def microseconds(moment: datetime) -> int:
-    """Give a time as microseconds since 1970."""
+    """Return a time as microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment_of(value: int) -> datetime:
-    """Give microseconds since 1970 as a time in UTC."""
+    """Return microseconds since 1970 as a time in UTC."""
     return _EPOCH + timedelta(microseconds=value)
 
 
 def is_naive(text: str) -> bool:
-    """Tell whether a time that can be read names no offset from UTC."""
+    """Return whether a valid time names no offset from UTC."""
     matches = _ISO.fullmatch(text)
     return matches is not None and matches["utc"] is None and matches["sign"] is None
 

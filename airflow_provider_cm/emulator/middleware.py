@@ -107,7 +107,7 @@ class RecordingMiddleware:
                 headers.setdefault("Date", format_datetime(self.state.gateway_time(), usegmt=True))
                 if scope["emulator.timed"]:
                     headers.setdefault("Server-Timing", f"total;dur={elapsed:.1f}")
-                # Before the answer leaves, so that whoever has it finds its request on record.
+                # Before the answer leaves, so that a client that has it finds its request on record.
                 self._note(scope, body, message["status"], elapsed)
             elif message["type"] == CLOSE:
                 if not answered:

@@ -11,7 +11,7 @@ _EXPECTED = "The request body is not multipart/form-data with a field named 'fil
 
 def uploaded_file(content_type: str, body: bytes) -> bytes:
     """
-    Give the bytes of the field ``file``.
+    Return the bytes of the field ``file``.
 
     :param content_type: the request's header.
     :raises RefusedRequestError: 400 if there is none.

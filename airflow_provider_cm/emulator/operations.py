@@ -82,10 +82,10 @@ def operation(
     operation_id: str, *, repair: Repair | None = None
 ) -> Callable[[Callable[[OperationCall], Response]], Callable[[OperationCall], Response]]:
     """
-    Have a function answer an operation of the contract.
+    Register a function as the handler of an operation of the contract.
 
-    :param repair: is given a body that the contract does not allow, and the settings; it gives what is left of it, or
-        raises an error of its own.
+    :param repair: takes a body that the contract does not allow, and the settings; it returns a valid body, or raises
+        an error of its own.
     """
     described = contract_for(EmulatorSettings()).operation(operation_id)
 
@@ -162,7 +162,7 @@ def check_name(value: str, operation_id: str, parameter: str, settings: Emulator
 
 
 def check_body(body: Any, operation_id: str, settings: EmulatorSettings) -> Any:
-    """Refuse what could not be the body of an operation; give it without what is ignored."""
+    """Refuse an invalid body of an operation; return a valid one without the fields that are ignored."""
     contract = contract_for(settings)
     return _check_body(body, contract.operation(operation_id), contract)
 

@@ -33,7 +33,7 @@ class Predictions:
         self.names = dataset.label_names or list(settings.predicted_labels)
 
     def labels(self, uid: str, message: StoredMessage) -> list[Json]:
-        """Give the labels of a message, the most probable first: name as one text, probability, and sentiment."""
+        """Return the labels of a message, the most probable first: name as one text, probability, and sentiment."""
         if uid in self._dataset.predictions:
             return self._dataset.predictions[uid]
         if self._until is not None and message.created > self._until:
@@ -70,7 +70,7 @@ def _texts(message: StoredMessage) -> Iterable[str]:
 
 
 def _two_numbers(text: str) -> tuple[float, float]:
-    """Give two numbers from 0 to 1 that depend on nothing but a text."""
+    """Return two numbers from 0 to 1 that depend on nothing but a text."""
     digest = hashlib.sha256(text.encode()).digest()
     first, second = (int.from_bytes(digest[start : start + 8], "big") / 2**64 for start in (0, 8))
     return round(first, 6), round(second, 6)

@@ -44,6 +44,6 @@ def _comms_mining_emulator_server() -> Iterator[EmulatorServer]:
 
 @pytest.fixture
 def comms_mining_emulator(_comms_mining_emulator_server: EmulatorServer) -> EmulatorServer:
-    """Give a running emulator in its initial state: default tenants and settings, no source, request or fault."""
+    """Return a running emulator in its initial state: default tenants and settings, no source, request or fault."""
     _comms_mining_emulator_server.reset()
     return _comms_mining_emulator_server

@@ -42,7 +42,7 @@ def comment_of(document: Json) -> Json:
 
 
 def _headers(headers: Json) -> dict[str, list[str]]:
-    """Give the values of each header by its name in small letters."""
+    """Return the values of each header by its name in small letters."""
     if "raw" in headers:
         pairs = [(name, str(value)) for name, value in HeaderParser().parsestr(headers["raw"]).items()]
     else:

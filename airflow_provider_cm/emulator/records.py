@@ -12,7 +12,7 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Tell the real time; the clock used unless a test brings its own."""
+    """Return the real time; the clock unless a test brings its own."""
     return datetime.now(UTC)
 
 
@@ -106,7 +106,7 @@ class StoredUser:
     created_at: datetime | None = None
 
     def changed(self, fields: Mapping[str, Any]) -> StoredUser:
-        """Give the user with the permissions that a request holds."""
+        """Return the user with the permissions that a request holds."""
         permissions = {name: tuple(each) for name, each in fields.get("organisation_permissions", {}).items()}
         return replace(
             self,

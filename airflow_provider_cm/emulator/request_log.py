@@ -94,7 +94,7 @@ class RequestHistory:
         self._bytes = self._whole = 0
 
     def __iter__(self) -> Iterator[RecordedRequest]:
-        """Give them, oldest first."""
+        """Return the requests, oldest first."""
         return iter(self._requests)
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ class JsonResponse(JSONResponse):
 
 
 def ok(**payload: object) -> JsonResponse:
-    """Answer a success: 200 with the payload beside ``"status": "ok"``."""
+    """Answer a success: 200 with the payload and ``"status": "ok"``."""
     return JsonResponse({**payload, "status": "ok"})
 
 

@@ -66,7 +66,7 @@ class SchemaValidator:
         return f"{message} (in {place})" if place else message
 
     def accepts(self, value: object) -> bool:
-        """Tell whether a value is right for sure; :meth:`error` judges the few others that may be right, too."""
+        """Return whether a value is certain to be valid; :meth:`error` decides about the few others."""
         try:
             return bool(self._fast.is_valid(value))
         except (ValueError, TypeError, OverflowError):
@@ -100,7 +100,7 @@ def _for_rust(schema: Any) -> Any:
 
 
 def portable(schema: Any) -> Any:
-    """Give a schema, or a whole OpenAPI document, with its patterns in the syntax that JSON Schema recommends."""
+    """Return a schema, or a whole OpenAPI document, with its patterns in the syntax that JSON Schema recommends."""
     return _with_patterns(schema, lambda pattern: ("pattern", _ecmascript(pattern)))
 
 

@@ -83,7 +83,7 @@ class _Bucket(_Part):
 
 
 class _Source(_Part):
-    # The other keys are the API's own fields, and are judged by the API's own rules.
+    # The other keys are the API's own fields, and are checked by the API's own rules.
     model_config = ConfigDict(extra="allow", strict=True)
 
     name: Annotated[str, _name(_SOURCE_NAME)]
@@ -103,8 +103,8 @@ class _Project(_Part):
     sources: list[_Source] = []
 
     def fields(self, settings: EmulatorSettings) -> ProjectFields:
-        given = {"title": self.title, "description": self.description}
-        texts = {key: text for key, text in given.items() if text is not None}
+        values = {"title": self.title, "description": self.description}
+        texts = {key: text for key, text in values.items() if text is not None}
         fields: ProjectFields = check_body({"project": texts}, "createProject", settings)["project"]
         return fields
 

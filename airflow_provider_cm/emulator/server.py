@@ -182,7 +182,7 @@ class EmulatorServer:
         self.state.reset()
 
     def replace_token(self, name: str, value: str) -> None:
-        """Give a token another value, as regenerating it would; the old one is refused from then on."""
+        """Replace the value of a token, as regenerating it would; the old one is refused from then on."""
         self.state.tokens.replace(name, value)
 
     def revoke_token(self, name: str) -> None:
@@ -223,7 +223,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
-        # Configured off as well, but whoever configures logging in the same process may turn it on again.
+        # Configured off as well, but another library in the same process may turn it on again.
         self.access_log = False
         self.app_state = {**self.app_state, WIRE: transport}
 

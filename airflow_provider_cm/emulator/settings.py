@@ -88,7 +88,7 @@ class EmulatorSettings(DatasetSettings):
     word. A guess: the vendor's client sends a refused batch again one by one."""
     duplicate_messages: Literal["last", "first", 400, 409, 422] = "last"
     """The same id twice in a batch: as if sent one after the other, the later ones ignored, or an error of this
-    status. A guess: the vendor's client refuses files with duplicates unless told otherwise."""
+    status. A guess: the vendor's client refuses files with duplicates unless an option allows them."""
     omitted_message_field: Literal["clear", "keep"] = "clear"
     """An optional field of a message that an overwrite leaves out is cleared or kept. A guess: the vendor's page
     says that the message is overwritten."""
@@ -154,7 +154,7 @@ class EmulatorSettings(DatasetSettings):
 
     def changed(self, **changes: object) -> EmulatorSettings:
         """
-        Give a copy with some values replaced.
+        Return a copy with some values replaced.
 
         :param changes: setting names and their new values.
         :raises ValueError: a name is unknown or a value not allowed; the message names both.

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from airflow_provider_cm.emulator.records import SourceFields
     from airflow_provider_cm.emulator.settings import EmulatorSettings
 
-# Of the vendor's schema for responses; requests have no limit there, and what could not be shown is refused.
+# Of the vendor's schema for responses; requests have no limit there, and a greater one is refused.
 _GREATEST_VERSION = 1024
 
 
 def source_fields(fields: dict[str, Any], settings: EmulatorSettings, *, update: bool) -> SourceFields:
     """
-    Give the fields of a valid body that count.
+    Return the fields of a valid body that count.
 
     :raises RefusedRequestError: 422 for a transform tag that the server does not know, or a version that is too great.
     """

@@ -91,11 +91,11 @@ class State:
             self.changed()
 
     def now(self) -> datetime:
-        """Tell the emulator's time."""
+        """Return the emulator's time."""
         return self.clock()
 
     def gateway_time(self) -> datetime:
-        """Tell the time by the clock of the gateway in front, as the ``Date`` header has it."""
+        """Return the time by the clock of the gateway in front, as the ``Date`` header has it."""
         return self.clock() + timedelta(seconds=self.settings.date_offset_s)
 
     def keep_messages(self, path: Path) -> None:
@@ -129,7 +129,7 @@ class State:
         return best
 
     def tenant(self, path: str) -> Tenant:
-        """Give the tenant at a path; 404 if there is none."""
+        """Return the tenant at a path; 404 if there is none."""
         try:
             return self.tenants[path]
         except KeyError:
@@ -137,12 +137,12 @@ class State:
             raise RefusedRequestError(404, f"There is no tenant at '{path}'; there are: {known}") from None
 
     def changed(self) -> None:
-        """Have what changed kept, if the server keeps it."""
+        """Save the state, if the server saves it."""
         if self.on_change is not None:
             self.on_change()
 
     def set_message_count(self, tenant: str, source: StoredSource, count: int) -> None:
-        """Have statistics tell a number of messages of a source that none were loaded into; otherwise 409."""
+        """Set the number of messages of a source in its statistics; 409 if messages were loaded into it."""
         if self.messages.was_loaded(tenant, source.id):
             raise RefusedRequestError(
                 409, f"'{source.owner}/{source.name}' holds messages that were loaded, and counts them"
@@ -156,11 +156,11 @@ class State:
             self.messages.delete_source(change.tenant, change.before.id)
 
     def number(self) -> int:
-        """Give the next request its number."""
+        """Return the number of the next request."""
         return next(self._numbers)
 
     def readable(self, tenant: Tenant) -> Tenant:
-        """Give what reads of a tenant show: itself, or how it was before the changes that have yet to be replicated."""
+        """Return the tenant as reads show it: without the changes that have yet to be replicated."""
         shown_until = self.clock() - timedelta(seconds=self.settings.read_lag_s)
         unseen = []
         for change in reversed(self.changes):
@@ -171,7 +171,7 @@ class State:
         return tenant.without(unseen) if unseen else tenant
 
     def statistics_time(self) -> int | None:
-        """Tell until when statistics have counted what was added, in microseconds; ``None`` for now."""
+        """Return the time up to which statistics are complete, in microseconds; ``None`` for now."""
         lag = self.settings.statistics_lag_s
         return microseconds(self.clock() - timedelta(seconds=lag)) if lag else None
 

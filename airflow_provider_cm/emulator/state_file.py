@@ -1,4 +1,4 @@
-"""The state file: tenants, projects, buckets and sources, kept across restarts; messages in a database beside it."""
+"""The state file: tenants, projects, buckets and sources, kept across restarts; messages in a database next to it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class StateFile:
 
     @property
     def messages(self) -> Path:
-        """Where the messages are: in a database beside the file."""
+        """Where the messages are: in a database next to the file."""
         return self.path.with_name(f"{self.path.name}.messages")
 
     def keep(self, state: State) -> None:
@@ -99,7 +99,7 @@ class StateFile:
                     for tenant in state.tenants.values()
                 ],
             )
-            # Beside the file, since a replacement is atomic only within one file system.
+            # Next to the file, since a replacement is atomic only within one file system.
             draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
             draft.write_text(json.dumps(document.model_dump(mode="json")), encoding="ascii")
             draft.replace(self.path)

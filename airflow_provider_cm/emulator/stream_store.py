@@ -27,13 +27,13 @@ class StreamPage:
     """
     What a stream gives at one time.
 
-    :param found: the messages that its filter lets through.
+    :param messages: those that its filter lets through.
     :param filtered: how many it did not let through.
     :param more: whether there are messages behind these.
     :param end: position of the last message looked at, or where the stream is.
     """
 
-    found: list[DatasetMessage]
+    messages: list[DatasetMessage]
     filtered: int
     more: bool
     end: Position
@@ -103,7 +103,7 @@ def update_stream(
 
 def page_of(stream: StoredStream, messages: DatasetMessages, most: int, most_filtered: int) -> StreamPage:
     """
-    Give what comes next in a stream, which stays where it is.
+    Return the next messages of a stream, which stays where it is.
 
     :param most: how many results to give at most.
     :param most_filtered: how many messages to leave out at most.
@@ -129,7 +129,7 @@ def continuation_of(stream: StoredStream, position: Position) -> str:
 
 def advance(stream: StoredStream, continuation: str, settings: EmulatorSettings) -> None:
     """
-    Have a stream go on behind a position; what an old one does is the setting ``old_continuation``.
+    Move a stream to the place behind a position; what an old one does is the setting ``old_continuation``.
 
     :raises RefusedRequestError: 422 for what is no continuation of this stream.
     """
@@ -144,7 +144,7 @@ def advance(stream: StoredStream, continuation: str, settings: EmulatorSettings)
 
 def reset(stream: StoredStream, text: str) -> None:
     """
-    Have a stream begin with the messages created at a time or later.
+    Move a stream to the messages created at a time or later.
 
     :raises RefusedRequestError: 422 for what is no time.
     """

@@ -40,7 +40,7 @@ class Tenant:
 
     :param path: where it is mounted, ``/`` or ``/<org>/<tenant>/reinfer_``.
     :param clock: gives the time for every timestamp.
-    :param record: told of every write that was carried out.
+    :param record: called with every write that was carried out.
     """
 
     path: str
@@ -229,7 +229,7 @@ class Tenant:
             raise RefusedRequestError(settings.delete_missing, f"Source '{source_id}' not found")
 
     def set_comments(self, source: StoredSource, count: int) -> None:
-        """Say how many comments a source holds; its ``updated_at`` stays, since its settings did not change."""
+        """Set how many comments a source holds; its ``updated_at`` stays, since its settings did not change."""
         self.sources[source.id] = replace(source, num_comments=count)
 
     def load(
@@ -249,7 +249,7 @@ class Tenant:
         self.datasets = Datasets(datasets)
 
     def without(self, changes: Iterable[SourceChange]) -> Tenant:
-        """Give a copy, good for reading, in which the changes given have not been made; the latest comes first."""
+        """Return a copy, good for reading, without some changes; the latest change comes first."""
         sources = dict(self.sources)
         for change in changes:
             if change.after is not None:

@@ -108,7 +108,7 @@ class TenantHandle:
 
     def set_message_count(self, project: str, name: str, count: int) -> None:
         """
-        Say how many messages a source holds, as its statistics tell it, without loading any.
+        Set how many messages a source holds according to its statistics, without loading any.
 
         :raises RefusedRequestError: 409 if messages were loaded into the source: then those are counted.
         """
@@ -165,7 +165,7 @@ class TenantHandle:
             return [self._show(source) for source in self._state.tenant(self.path).sources.values()]
 
     def source(self, project: str, name: str) -> dict[str, Any] | None:
-        """Give one source with all its keys, or ``None``."""
+        """Return one source with all its keys, or ``None``."""
         state = self._state
         with state.lock:
             matches = state.tenant(self.path).source(project, name, state.settings)
@@ -193,7 +193,7 @@ class TenantHandle:
 
     def set_predictions(self, project: str, name: str, uid: str, labels: Mapping[str, float]) -> None:
         """
-        Say what a dataset predicts for a message, in place of what the emulator makes up.
+        Set the predictions of a dataset for a message, in place of those that the emulator makes up.
 
         :param uid: id of the source, a full stop, and the id of the message.
         :param labels: probabilities by the names of labels.
@@ -206,7 +206,7 @@ class TenantHandle:
             state.changed()
 
     def retrain(self, project: str, name: str) -> int:
-        """Have a dataset train a new model, which predicts something else; give its version."""
+        """Train a new model of a dataset, which predicts something else; return its version."""
         state = self._state
         with state.lock:
             dataset = state.tenant(self.path).datasets.existing(project, name, state.settings)
@@ -216,7 +216,7 @@ class TenantHandle:
             return dataset.model_version
 
     def stream_exceptions(self, project: str, dataset: str, stream: str) -> dict[str, str]:
-        """Give the types of the exceptions that were stored for a stream, by uid of the message."""
+        """Return the types of the exceptions stored for a stream, by uid of the message."""
         state = self._state
         with state.lock:
             matches = state.tenant(self.path).datasets.existing(project, dataset, state.settings)

@@ -41,7 +41,7 @@ class Grant:
     organization: str | None = None
 
     def belongs_to(self, tenant: Tenant) -> bool:
-        """Tell whether a tenant knows the token."""
+        """Return whether a tenant knows the token."""
         return self.tenant in (None, tenant.path) and self.organization in (None, tenant.organization)
 
 
@@ -96,7 +96,7 @@ class Tokens:
         self.applications[client_id] = Application(client_id, secret, permissions)
 
     def named(self, name: str) -> Grant:
-        """Give the token of that name; 404 if there is none."""
+        """Return the token of that name; 404 if there is none."""
         with self._lock:
             for grant in self.grants.values():
                 if grant.name == name:
@@ -104,7 +104,7 @@ class Tokens:
         raise RefusedRequestError(404, f"There is no token named '{name}'")
 
     def owners(self, tenant: Tenant) -> list[Grant]:
-        """Give one token for each of a tenant's users that has any."""
+        """Return one token for each of a tenant's users that has any."""
         with self._lock:
             known = {grant.user_id: grant for grant in self.grants.values() if grant.belongs_to(tenant)}
             return list(known.values())
@@ -121,7 +121,7 @@ class Tokens:
             self.grants[grant.value] = replace(grant, expires_at=self._clock())
 
     def replace(self, name: str, value: str) -> Grant:
-        """Give a token another value, as its owner regenerating it would; the old value is refused from then on."""
+        """Replace the value of a token, as its owner regenerating it would; the old value is refused from then on."""
         with self._lock:
             if value in self.grants:
                 raise RefusedRequestError(409, "That value is a known token already")
@@ -158,7 +158,7 @@ class Tokens:
             return grant
 
     def authenticate(self, value: str | None, tenant: Tenant) -> Grant:
-        """Give the grant of a bearer token; 401 if there is none, it is another tenant's, or it has expired."""
+        """Return the grant of a bearer token; 401 if there is none, it is another tenant's, or it has expired."""
         headers = {"WWW-Authenticate": "Bearer"}
         if not value:
             raise RefusedRequestError(401, "Authentication is required: send Authorization: Bearer <token>", headers)
@@ -171,7 +171,7 @@ class Tokens:
         return grant
 
     def find(self, authorization: str | None) -> Grant | None:
-        """Give the known token that an Authorization header holds, if it holds one."""
+        """Return the known token that an Authorization header holds, if it holds one."""
         value = bearer_value(authorization)
         with self._lock:
             return self.grants.get(value) if value else None

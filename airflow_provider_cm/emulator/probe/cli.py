@@ -30,7 +30,7 @@ deleted again, also when it is interrupted."""
 _GUIDE = """\
 what it does:
   It sends about 60 requests, one after the other, and up to 80 more if limits or times are not what was expected.
-  A few sources exist at a time, and nobody else's is touched. It also sends one create and one listing for a project
+  A few sources exist at a time, and no other source is touched. It also sends one create and one listing for a project
   that does not exist, one request with a wrong token, and, with --app-id, one token request with a wrong secret.
   It obeys Retry-After and follows no redirects. Ctrl-C and SIGTERM stop it between two requests, and it cleans up.
 
@@ -41,7 +41,7 @@ examples:
       --token-env CM_TOKEN --yes --json
 
 exit codes:
-  0  every question was asked, and what was created is deleted; what could not be settled is listed
+  0  every question was asked, and what was created is deleted; open questions are listed
   1  it ended early (interrupted, token refused, project not readable), or something could not be deleted
   2  nothing was done: the command line is wrong, a variable is not set, or there was no confirmation
 """
@@ -112,7 +112,7 @@ def _confirm(scratch: ScratchProject, *, yes: bool) -> None:
 
 @contextmanager
 def _stopping(client: ProbeClient) -> Iterator[None]:
-    """Have signals stop it between two requests, so that no create is left in flight."""
+    """Make signals stop it between two requests, so that no create is left in flight."""
 
     def stop(_number: int, _frame: object) -> None:
         if not client.stop.is_set():

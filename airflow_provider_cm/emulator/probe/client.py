@@ -61,7 +61,7 @@ class ProbeReply:
         return [each for each in matches if isinstance(each, dict)] if isinstance(matches, list) else []
 
     def __str__(self) -> str:
-        """Say what came, in a few words, with whatever a server may put into a message made harmless."""
+        """Return status and message in a few words, with whatever a server may put into the message made harmless."""
         message = self.body.get("message")
         return f"{self.status}" + (f" {clean(message)!r}" if isinstance(message, str) else "")
 

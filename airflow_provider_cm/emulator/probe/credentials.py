@@ -27,7 +27,7 @@ class Credentials(Protocol):
     """Gives the token to send, and another one when that was refused."""
 
     def token(self) -> str:
-        """Give the token."""
+        """Return the token."""
 
     def renew(self) -> bool:
         """Get another token; false if there is no way to."""
@@ -40,7 +40,7 @@ class TokenCredentials:
     value: str = field(repr=False)
 
     def token(self) -> str:
-        """Give the token."""
+        """Return the token."""
         return self.value
 
     def renew(self) -> bool:
@@ -66,7 +66,7 @@ class ApplicationCredentials:
     _token: str = field(default="", repr=False)
 
     def token(self) -> str:
-        """Give the token, minted when first asked for."""
+        """Return the token, minted on first use."""
         if not self._token:
             self.renew()
         return self._token
@@ -84,7 +84,7 @@ class ApplicationCredentials:
         return True
 
     def refusal(self) -> int:
-        """Tell the status of the answer to a wrong secret."""
+        """Return the status of the answer to a wrong secret."""
         return self._ask(secrets.token_urlsafe(24))[0]
 
     def _ask(self, secret: str) -> tuple[int, dict[str, object]]:

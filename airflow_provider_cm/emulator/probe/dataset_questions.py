@@ -122,7 +122,7 @@ def old_continuation(scratch: ScratchProject) -> Answer:
 
 
 def max_stream_results(scratch: ScratchProject) -> Answer:
-    """How many results may be asked for."""
+    """How many results one request may ask for."""
     name = _dataset(scratch)
     stream = _stream(scratch, name)
 

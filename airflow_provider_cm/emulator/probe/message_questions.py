@@ -43,9 +43,9 @@ def _count(scratch: ScratchProject, **comment_filter: Any) -> int:
     return number
 
 
-def _text(found: dict[str, Any] | None) -> object:
+def _text(message: dict[str, Any] | None) -> object:
     try:
-        return (found or {})["messages"][0]["body"]["text"]
+        return (message or {})["messages"][0]["body"]["text"]
     except (KeyError, IndexError, TypeError):
         return None
 

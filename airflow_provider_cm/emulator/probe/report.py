@@ -26,9 +26,9 @@ class ProbeReport:
     :param settings: settled settings, as values of :class:`~airflow_provider_cm.emulator.settings.EmulatorSettings`.
     :param evidence: what each was settled by.
     :param unsettled: setting to the reason why it is not settled.
-    :param observed: what else was seen.
-    :param left: what could not be cleaned up.
-    :param unsure: what may be there or may still come.
+    :param observed: other observations, by name.
+    :param left: leftovers of the cleanup.
+    :param unsure: leftovers that may exist, now or later.
     :param stopped: why the run ended early; empty if it did not.
     """
 
@@ -45,7 +45,7 @@ class ProbeReport:
     requests: int = 0
 
     def complete(self) -> None:
-        """Give a reason for each setting that nothing was said about."""
+        """Return a reason for each setting that the run did not settle."""
         for name in EmulatorSettings.model_fields:
             if name not in self.settings and name not in self.unsettled:
                 self.unsettled[name] = _NEVER_ASKED.get(name, "it was not asked")
@@ -56,11 +56,11 @@ class ProbeReport:
         return 1 if self.stopped or self.left else 0
 
     def arguments(self) -> list[str]:
-        """Give the settled settings as arguments of the emulator's command line."""
+        """Return the settled settings as arguments of the emulator's command line."""
         return [part for name, value in self.settings.items() for part in ("--set", f"{name}={_plain(value)}")]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all of it as JSON."""
+        """Return all of it as JSON."""
         return {
             "endpoint": self.endpoint,
             "project": self.project,

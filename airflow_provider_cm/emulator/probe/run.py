@@ -27,7 +27,7 @@ class ProbeRun:
 
     :param client: the way to the API.
     :param scratch: where to try things out.
-    :param tell: is told what is being done.
+    :param tell: called with a text for each step.
     """
 
     def __init__(self, client: ProbeClient, scratch: ScratchProject, tell: Callable[[str], None]) -> None:

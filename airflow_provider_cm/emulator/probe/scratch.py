@@ -44,7 +44,7 @@ class ScratchProject:
         self.datasets = ScratchDatasets(client, project, self.name)
         self._count = 0
         self._bench: dict[str, Any] | None = None
-        # Every place that a source was asked for in, those whose request was not answered, what exists, what did.
+        # Every place that a create was sent for, those without an answer, what exists, what existed.
         self._places: set[Place] = set()
         self._unanswered: set[Place] = set()
         self._made: dict[str, Place] = {}
@@ -80,13 +80,13 @@ class ScratchProject:
         return reply.source
 
     def bench(self) -> Json:
-        """Give the source that the questions about updates share, as it was when it was created with nothing said."""
+        """Return the source that the questions about updates share, as it was when created without fields."""
         if self._bench is None:
             self._bench = self.create()
         return self._bench
 
     def place(self) -> Place:
-        """Give project and name of the source that the questions share."""
+        """Return project and name of the source that the questions share."""
         return self.project, self.bench()["name"]
 
     def update(self, source: Json, fields: Json) -> ProbeReply:
@@ -141,7 +141,7 @@ class ScratchProject:
         return left_datasets + left, unsure_datasets + unsure
 
     def _adopt(self, sources: list[Json]) -> None:
-        # Only names that were made up here, and asked for: nobody else has them.
+        # Only names that were made up here and sent: nobody else has them.
         folded = {_folded(place): place for place in self._places}
         for source in sources:
             output = str(source.get("owner")), str(source.get("name"))
@@ -151,7 +151,7 @@ class ScratchProject:
                 self._unanswered.discard(place)
 
     def _look(self, place: Place) -> str | None:
-        why = "its creation was not answered, and it was not there afterwards"
+        why = "its creation was not answered, and it was not there later"
         for look in range(_LOOKS):
             self.client.rest(0.3 * look * self.client.backoff)
             try:

@@ -184,7 +184,7 @@ def list_faults(call: AdminCall) -> Response:
 
 @_route("POST", "/faults")
 def add_fault(call: AdminCall) -> Response:
-    """Have requests go wrong."""
+    """Make requests fail."""
     values = call.json_object('{"kind": "503", "method": "PUT", "path": "*/sources/*", "times": 2}')
     try:
         made = Fault.make(**values)
@@ -196,7 +196,7 @@ def add_fault(call: AdminCall) -> Response:
 
 @_route("DELETE", "/faults")
 def clear_faults(call: AdminCall) -> Response:
-    """Have nothing go wrong any more."""
+    """Remove all faults."""
     call.state.faults.clear()
     return ok()
 
@@ -221,7 +221,7 @@ def change_settings(call: AdminCall) -> Response:
 
 @_route("PUT POST", "/message-count")
 def set_message_count(call: AdminCall) -> Response:
-    """Say how many messages a source holds."""
+    """Set how many messages a source holds."""
     body = call.body(MessageCount, '{"tenant": "/", "project": "acme-dev", "name": "inbox", "count": 5}')
     tenant = call.state.tenant(body.tenant)
     source = tenant.source(body.project, body.name, call.state.settings)
@@ -233,14 +233,14 @@ def set_message_count(call: AdminCall) -> Response:
 
 @_route("GET", "/bills")
 def list_bills(call: AdminCall) -> Response:
-    """Tell what each tenant would have paid for."""
+    """Return the bill of each tenant."""
     bills = {path: call.state.messages.bill(path) for path in call.state.tenants}
     return ok(bills={path: {**asdict(bill), "ai_units": bill.ai_units} for path, bill in bills.items()})
 
 
 @_route("DELETE", "/bills")
 def clear_bills(call: AdminCall) -> Response:
-    """Begin all bills anew."""
+    """Reset all bills."""
     call.state.messages.clear_bills()
     return ok()
 
@@ -274,7 +274,7 @@ def add_token(call: AdminCall) -> Response:
 
 @_route("PUT", "/tokens/{name}")
 def replace_token(call: AdminCall) -> Response:
-    """Give a token another value; the old one is refused from then on."""
+    """Replace the value of a token; the old one is refused from then on."""
     body = call.body(TokenValue, '{"token": "<new value>"}')
     return ok(token=_token(call.state.tokens.replace(call.path["name"], body.token)))
 

@@ -1,4 +1,4 @@
-"""Bytes beside messages: attachments and recordings."""
+"""Files of messages: attachments and recordings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _source(call: OperationCall) -> StoredSource:
 
 
 def _recorded(call: OperationCall) -> str:
-    """Give the id of the source whose message has, or is to have, a recording; 404 if there is no such message."""
+    """Return the id of the source whose message has, or is to have, a recording; 404 if there is no such message."""
     source, comment_id = _source(call), call.path["comment_id"]
     if not call.state.messages.get(call.tenant.path, source.id, [comment_id]):
         raise RefusedRequestError(404, f"Comment '{comment_id}' not found")
@@ -44,7 +44,7 @@ def upload_attachment(call: OperationCall) -> Response:
 
 @operation("getAttachment")
 def get_attachment(call: OperationCall) -> Response:
-    """Give the bytes of an attachment."""
+    """Return the bytes of an attachment."""
     content = call.state.messages.file(call.tenant.path, call.path["attachment_reference"])
     if content is None:
         raise RefusedRequestError(404, "Attachment not found")
@@ -63,7 +63,7 @@ def upload_audio(call: OperationCall) -> Response:
 
 @operation("getCommentAudio")
 def get_audio(call: OperationCall) -> Response:
-    """Give the recording of a message."""
+    """Return the recording of a message."""
     content = call.state.messages.audio(call.tenant.path, _recorded(call), call.path["comment_id"])
     if content is None:
         raise RefusedRequestError(404, "Audio not found")

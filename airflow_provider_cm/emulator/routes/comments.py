@@ -27,7 +27,7 @@ _USUAL_PAGE = 64
 
 
 def target_of(call: OperationCall, *, write: bool = False) -> Target:
-    """Give the source that the path names as a place for messages; 404 if there is none."""
+    """Return the source that the path names as a place for messages; 404 if there is none."""
     source = find_source(call, write=write)
     return Target(call.state.messages, call.tenant.path, source.id, call.state.now(), call.settings)
 
@@ -110,7 +110,7 @@ def sync_raw_emails(call: OperationCall) -> Response:
 
 
 def _keep_user_properties(comments: list[Json], target: Target, overridden: set[str]) -> None:
-    """Have messages that are there keep their user properties but those that are to be overridden."""
+    """Keep the user properties of messages that exist, except those to override."""
     there = target.store.get(target.tenant, target.source, [comment["id"] for comment in comments])
     for comment in comments:
         if (old := there.get(comment["id"])) is not None:
@@ -158,7 +158,7 @@ def delete_comments(call: OperationCall) -> Response:
 
 @operation("getSourceComments")
 def iterate(call: OperationCall) -> Response:
-    """Give the messages of a source, page by page, by timestamp."""
+    """Return the messages of a source, page by page, by timestamp."""
     target, query = target_of(call), call.query
     descending = query.get("direction") == "descending"
     if descending and ("from_timestamp" in query or "to_timestamp" in query):

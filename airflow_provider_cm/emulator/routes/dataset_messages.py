@@ -106,7 +106,7 @@ def _rank(each: DatasetMessage, order: Json, messages: DatasetMessages) -> Any:
 
 @operation("getLabellings")
 def labellings(call: OperationCall) -> Response:
-    """Give the annotations of messages by uid, or page through the annotated messages of a source."""
+    """Return the annotations of messages by uid, or page through the annotated messages of a source."""
     messages, request = messages_of(call), call.query
     answer: Json = {"entity_defs": messages.dataset.fields["entity_defs"]}
     if "id" in request:

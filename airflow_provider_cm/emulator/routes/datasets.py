@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def find_dataset(call: OperationCall) -> StoredDataset:
-    """Give the dataset that the path names; 404 if there is none."""
+    """Return the dataset that the path names; 404 if there is none."""
     return call.tenant.datasets.existing(call.path["owner"], call.path["dataset_name"], call.settings)
 
 
 def messages_of(call: OperationCall, dataset: StoredDataset | None = None) -> DatasetMessages:
-    """Give the messages of a dataset, or of the one that the path names; 404 if there is none."""
+    """Return the messages of a dataset, or of the one that the path names; 404 if there is none."""
     dataset = dataset or find_dataset(call)
     return DatasetMessages(dataset, call.tenant, call.state.messages, call.settings, call.state.now())
 
@@ -118,7 +118,7 @@ def _delete(call: OperationCall, dataset_id: str) -> Response:
 
 @operation("getDatasetStatus")
 def status(call: OperationCall) -> Response:
-    """Tell how far training and predictions are; the model is always trained."""
+    """Return how far training and predictions are; the model is always trained."""
     messages = messages_of(call)
     dataset = messages.dataset
     count, predicted = messages.count(), messages.count(predicted=True)

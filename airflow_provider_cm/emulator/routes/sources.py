@@ -28,7 +28,7 @@ def _respond_with_list(call: OperationCall, project: str | None) -> Response:
 
 
 def find_source(call: OperationCall, *, write: bool = False) -> StoredSource:
-    """Give the source that the path names, as reads show it, or as it is for a write; 404 if there is none."""
+    """Return the source that the path names, as reads show it, or as it is for a write; 404 if there is none."""
     owner, name = call.path["owner"], call.path["source_name"]
     source = (call.tenant if write else call.readable).source(owner, name, call.settings)
     if source is None:

@@ -77,13 +77,13 @@ def delete(call: OperationCall) -> Response:
 
 @operation("getStreamResults")
 def results(call: OperationCall) -> Response:
-    """Give what comes next; again and again until the stream is advanced."""
+    """Return the next messages; the same ones until the stream is advanced."""
     dataset, stream = _find(call)
     messages = messages_of(call, dataset)
     most, most_filtered = _limit(call, "max_results"), _limit(call, "max_filtered")
     page = page_of(stream, messages, most, most_filtered)
     return ok(
-        results=[stream_result_json(each, stream, messages) for each in page.found],
+        results=[stream_result_json(each, stream, messages) for each in page.messages],
         num_filtered=page.filtered,
         more_results=page.more,
         continuation=continuation_of(stream, page.end),
@@ -104,12 +104,12 @@ def _limit(call: OperationCall, name: str) -> int:
 
 @operation("fetchFromStream")
 def fetch(call: OperationCall) -> Response:
-    """Give what comes next, in the older shape."""
+    """Return the next messages, in the older shape."""
     dataset, stream = _find(call)
     messages = messages_of(call, dataset)
     page = page_of(stream, messages, int(call.body["size"]), int(call.body.get("max_filtered", 1024)))
     return ok(
-        results=[fetched_json(each, stream, messages) for each in page.found],
+        results=[fetched_json(each, stream, messages) for each in page.messages],
         filtered=page.filtered,
         sequence_id=continuation_of(stream, page.end),
         is_end_sequence=not page.more,
@@ -118,7 +118,7 @@ def fetch(call: OperationCall) -> Response:
 
 @operation("advanceStream")
 def advance_stream(call: OperationCall) -> Response:
-    """Have a stream go on behind a continuation."""
+    """Move a stream to the position behind a continuation."""
     _, stream = _find(call)
     advance(stream, call.body["sequence_id"], call.settings)
     call.state.changed()
@@ -127,7 +127,7 @@ def advance_stream(call: OperationCall) -> Response:
 
 @operation("resetStream")
 def reset_stream(call: OperationCall) -> Response:
-    """Have a stream begin with the messages created at a time or later."""
+    """Move a stream to the messages created at a time or later."""
     dataset, stream = _find(call)
     reset(stream, call.body["to_comment_created_at"])
     call.state.changed()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _of_token(call: OperationCall, grant: Grant) -> StoredUser:
-    """Give the user behind a token, who has the same permissions in every project."""
+    """Return the user behind a token, who has the same permissions in every project."""
     username = grant.name.partition("#")[0]
     permissions = {project: tuple(sorted(grant.permissions)) for project in call.tenant.projects}
     remaining = call.tenant.users.get(grant.user_id)
@@ -39,7 +39,7 @@ def _find(call: OperationCall) -> StoredUser:
 
 @operation("getCurrentUser")
 def current_user(call: OperationCall) -> Response:
-    """Tell whose token this is and what it allows."""
+    """Return the user of the token, and the permissions."""
     return ok(user=user_json(_of_token(call, call.grant), call.settings))
 
 
