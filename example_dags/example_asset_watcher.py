@@ -2,8 +2,8 @@
 
 What a reader learns here:
 
-- ``AssetWatcher`` with a ``SourceTrigger`` has the triggerer watch a source, and makes an asset event of each change.
-- The event says what happened: ``source`` is what is there now, ``before`` what was there at the look before.
+- ``AssetWatcher`` with a ``SourceTrigger`` lets the triggerer watch a source; each change is an asset event.
+- The event describes the change: ``source`` is the source now, ``before`` the source at the previous poll.
 - The asset is named by the tenant's endpoint, given here so that parsing this file looks no connection up; it is the
   connection's host. ``comms_mining_conn_id=CONNECTION`` takes it from there.
 - Several changes between two polls, or while the DAG is running, can come together: a run has one or more events.
@@ -48,7 +48,7 @@ with DAG(
     schedule=[inbox],
     catchup=False,
     max_active_runs=1,
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],
@@ -57,14 +57,14 @@ with DAG(
 
     @task
     def describe(triggering_asset_events: Any = None) -> list[str]:
-        """Say what changed; a run that was started by hand has no events."""
-        found = []
+        """Return a line for each change; a run that was started by hand has no events."""
+        changes = []
         for events in (triggering_asset_events or {}).values():
             for event in events:
                 happened = event.extra["payload"]
                 before = (happened["before"] or {}).get("title")
-                found.append(f"{happened['source_name']}: {before} -> {happened['source']['title']}")
-        return found
+                changes.append(f"{happened['source_name']}: {before} -> {happened['source']['title']}")
+        return changes
 
     describe()
 

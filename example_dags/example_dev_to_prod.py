@@ -5,9 +5,9 @@ What a reader learns here:
 - The export of the development project is the manifest; planning it on the production connection shows what would
   change there. Ids never travel: only names and settings do.
 - A person sees the plan in the web interface, and approves it. Only the users named in ``assigned_users`` may answer.
-- ``ApproveSourcesOperator`` returns the digest of what it has shown, and ``approved_digest`` ties the apply to that: a
-  plan that was made anew meanwhile is refused. What somebody changed in production since is left alone, and named in
-  the report.
+- ``ApproveSourcesOperator`` returns the digest of the plan that it has shown, and ``approved_digest`` ties the apply to
+  that plan: a plan that was recreated in the meantime is refused. What somebody changed in production since is left
+  alone, and named in the report.
 - In real life the export is committed and reviewed between the two halves; here it goes straight on.
 """
 
@@ -34,7 +34,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params={"from_project": "acme-dev", "to_project": "acme-prod"},
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],

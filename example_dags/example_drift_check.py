@@ -2,7 +2,7 @@
 
 What a reader learns here:
 
-- The manifest is a file beside the DAG, reviewed like code. Jinja never renders it; what differs between projects and
+- The manifest is a file next to the DAG, reviewed like code. Jinja never renders it; what differs between projects and
   tenants comes from ``variables``.
 - ``on_drift="fail"`` changes nothing: it fails with the difference in its message, so that the usual alerts carry it.
 - Nothing to report is one request, however many sources there are.
@@ -22,7 +22,7 @@ with DAG(
     schedule="@daily",
     catchup=False,
     params={"project": "acme-dev", "on_drift": "fail"},
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],

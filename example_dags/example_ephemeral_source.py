@@ -3,8 +3,8 @@
 What a reader learns here:
 
 - Setup and teardown: the source is deleted even when the task in between fails, and the run still fails then.
-- A name that is unique to the run, and ``if_exists="fail"``: the source is certain to be this run's own, so that nobody
-  else's messages can be deleted by the teardown.
+- A name that is unique to the run, and ``if_exists="fail"``: the source is certain to be this run's own, so that the
+  teardown can delete no other messages.
 - The teardown deletes the id that the setup returned.
 - ``CommsMiningHook`` reaches whatever the operators don't cover, with the same connection, retries and log lines.
 """
@@ -32,7 +32,7 @@ with DAG(
     catchup=False,
     params={"project": "acme-dev"},
     user_defined_filters={"source_name_part": source_name_part},
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],

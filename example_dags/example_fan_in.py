@@ -26,7 +26,7 @@ with DAG(
     schedule=None,
     catchup=False,
     params={"project": "acme-dev", "mailboxes": Param(200, type="integer", minimum=1)},
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],

@@ -2,14 +2,14 @@
 
 What a reader learns here:
 
-- A mapping says which columns make up a message. It is data: in a file beside the DAG, or in the DAG itself.
+- A mapping says which columns make up a message. It is data: in a file next to the DAG, or in the DAG itself.
 - The id of a message comes from the data (``ticket-{ticket_id}``). So a task that is retried or cleared sends the same
   messages again, and is billed for none of them twice.
 - A row that cannot be loaded fails the task, after the good rows were loaded; ``rejects_path`` lists such rows.
 - ``max_billable`` stops a load before it costs more than somebody agreed to.
 - With ``key`` a table is read in pages, so that memory is bounded whatever the database's driver does.
 
-Beside ``comms_mining_default`` it needs a connection ``survey_db`` to a database: SQLite will do. The first task makes
+Besides ``comms_mining_default`` it needs a connection ``survey_db`` to a database: SQLite will do. The first task makes
 the table there.
 """
 

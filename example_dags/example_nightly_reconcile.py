@@ -25,7 +25,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params={"project": "acme-dev"},
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],

@@ -3,8 +3,8 @@
 What a reader learns here:
 
 - A DAG needs a connection (``comms_mining_default``) and nothing else: no curl, no token in a command line.
-- ``CreateSourceOperator`` may run again, because a task was retried or cleared: a source that already has what was
-  asked for is a success, and one that differs is an error that says how.
+- ``CreateSourceOperator`` may run again, because a task was retried or cleared: a source that already has the
+  requested fields is a success, and one that differs is an error that names the difference.
 - A deferrable sensor waits in the triggerer and holds no worker slot while it does.
 - What is deleted is the id that the create returned. A name can be somebody's new source by the time a retry runs, and
   deleting a source destroys its messages.
@@ -30,7 +30,7 @@ with DAG(
     schedule=None,
     catchup=False,
     params={"project": "acme-dev", "source_name": "support-inbox"},
-    # Retries over half an hour outlast a killed worker, a restart of the API server, and the replacement of a token:
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
     # Airflow may read the old token from its cache of connections for 15 minutes.
     default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],
