@@ -68,15 +68,15 @@ def bare(url: str, count: int) -> dict[str, Any]:
 def measure(*, quick: bool = False) -> Answer:
     count = 20 if quick else 1000
     with loopback.running(LATENCY) as url:
-        found = comparing.interleaved(
+        samples = comparing.interleaved(
             1 if quick else 3, {each.__name__: partial(comparing.fresh, each, url, count) for each in (ours, bare)}
         )
     limit = count * LATENCY / WORKERS
-    seconds = {name: Samples([each["seconds"] for each in rounds], "s") for name, rounds in found.items()}
-    cpu = {name: Samples([each["cpu"] for each in rounds], "s") for name, rounds in found.items()}
+    seconds = {name: Samples([each["seconds"] for each in rounds], "s") for name, rounds in samples.items()}
+    cpu = {name: Samples([each["cpu"] for each in rounds], "s") for name, rounds in samples.items()}
     ratio = Samples([each / limit for each in seconds["ours"].values])
-    sent = max(each["requests"] for each in found["ours"])
-    opened = max(each["connections"] for each in found["ours"])
+    sent = max(each["requests"] for each in samples["ours"])
+    opened = max(each["connections"] for each in samples["ours"])
     figures = [
         Figure(
             "time, compared with the limit",
@@ -100,7 +100,7 @@ def measure(*, quick: bool = False) -> Answer:
         Figure(
             "TCP connections",
             opened,
-            max(each["connections"] for each in found["bare"]),
+            max(each["connections"] for each in samples["bare"]),
             goal=f"at most {WORKERS + 1}",
             met=opened <= WORKERS + 1,
         ),

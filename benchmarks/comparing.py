@@ -44,7 +44,7 @@ class Samples:
         return f"{number(self.median)}{unit} ({number(min(self.values))} to {number(max(self.values))})"
 
     def over(self, other: Samples) -> Samples:
-        """Give the ratio of each round, whose median a machine that is busy now and then moves least."""
+        """Return the ratio of each round; load on the machine moves the median of ratios least."""
         return Samples([one / two for one, two in zip(self.values, other.values, strict=True)])
 
 
@@ -54,7 +54,7 @@ class Figure:
 
     :param what: what was measured.
     :param ours: the figure.
-    :param beside: the same of what we are compared with, or the limit.
+    :param other: the same figure of the program that we compare with, or the limit.
     :param ratio: ours to that.
     :param goal: what it should be; empty where it is only stated.
     :param met: whether it is.
@@ -62,7 +62,7 @@ class Figure:
 
     what: str
     ours: object
-    beside: object = ""
+    other: object = ""
     ratio: object = ""
     goal: str = ""
     met: bool | None = None
@@ -73,13 +73,13 @@ class Answer:
     """What a benchmark found.
 
     :param figures: the lines of its table.
-    :param beside: what stands beside ours.
+    :param other: the name of the program that we compare with.
     :param shortfall: why a goal is missed; shown only if one is.
-    :param notes: what else was found.
+    :param notes: further results.
     """
 
     figures: list[Figure]
-    beside: str = ""
+    other: str = ""
     shortfall: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -89,17 +89,17 @@ class Answer:
         return all(figure.met is not False for figure in self.figures)
 
     def markdown(self) -> str:
-        """Give the table and what is to be said to it."""
-        lines = [f"| | ours | {self.beside} | ratio | goal |", "|---|---|---|---|---|"]
+        """Return the table, the notes, and why a goal is missed."""
+        lines = [f"| | ours | {self.other} | ratio | goal |", "|---|---|---|---|---|"]
         for each in self.figures:
             verdict = {None: "", True: ": met", False: ": **missed**"}[each.met]
-            lines.append(f"| {each.what} | {each.ours} | {each.beside} | {each.ratio} | {each.goal}{verdict} |")
-        said = [*self.notes, *([f"Why a goal is missed: {self.shortfall}"] if not self.met else [])]
-        return "\n\n".join(["\n".join(lines), *said])
+            lines.append(f"| {each.what} | {each.ours} | {each.other} | {each.ratio} | {each.goal}{verdict} |")
+        remarks = [*self.notes, *([f"Why a goal is missed: {self.shortfall}"] if not self.met else [])]
+        return "\n\n".join(["\n".join(lines), *remarks])
 
 
 def number(value: float) -> str:
-    """Give a number with three digits that count."""
+    """Return a number with three significant digits."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
@@ -137,13 +137,13 @@ def fresh(function: Callable[..., Any], *arguments: Any, level: str = "ERROR") -
 
 
 def serve(function: Callable[..., Any]) -> None:
-    """Be the other side of :func:`fresh`."""
+    """Run a function in the process that :func:`fresh` started."""
     Path(sys.argv[2]).write_text(json.dumps(function(*json.loads(sys.argv[1]))))
 
 
 @contextmanager
 def connections(**settings: Mapping[str, Any]) -> Iterator[None]:
-    """Have Airflow connections in the environment, by their ids."""
+    """Put Airflow connections into the environment, by their ids."""
     names = {f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(values) for conn_id, values in settings.items()}
     os.environ.update(names)
     try:
@@ -154,7 +154,7 @@ def connections(**settings: Mapping[str, Any]) -> Iterator[None]:
 
 
 def question(doc: str | None) -> str:
-    """Give a benchmark's question: the first line of its text."""
+    """Return a benchmark's question: the first line of its docstring."""
     return (doc or "").splitlines()[0]
 
 

@@ -36,27 +36,27 @@ def http(name: str) -> None:
     """Look for a source and create it with two operators of the http provider."""
     from airflow.providers.http.operators.http import HttpOperator
 
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "http_conn_id": "http",
         "endpoint": f"api/v1/sources/acme-dev/{name}",
         "headers": {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
     }
-    found = HttpOperator(
+    exists = HttpOperator(
         task_id="look",
         method="GET",
         extra_options={"check_response": False},
         response_filter=lambda response: response.status_code == 200,
-        **given,
+        **options,
     ).execute({})
-    if not found:
+    if not exists:
         body = json.dumps({"source": {"title": "Title"}})
         HttpOperator(
-            task_id="put", method="PUT", data=body, response_filter=lambda response: response.json(), **given
+            task_id="put", method="PUT", data=body, response_filter=lambda response: response.json(), **options
         ).execute({})
 
 
 def settings(url: str) -> AbstractContextManager[None]:
-    """Have both connections."""
+    """Put both connections into the environment."""
     host, port = url.removeprefix("http://").split(":")
     return comparing.connections(
         ours={"conn_type": "comms_mining", "host": url, "password": TOKEN},
@@ -84,7 +84,7 @@ def rounds(url: str, turns: int, count: int) -> dict[str, Any]:
 
 def measure(*, quick: bool = False) -> Answer:
     with loopback.running() as url:
-        found = comparing.fresh(rounds, url, *((1, 2) if quick else (15, 20)))
+        samples = comparing.fresh(rounds, url, *((1, 2) if quick else (15, 20)))
     figures = []
     for name, unit, what in (
         ("requests", "", "requests of a create"),
@@ -92,7 +92,7 @@ def measure(*, quick: bool = False) -> Answer:
         ("ms", "ms", "time of a create"),
         ("cpu", "ms", "CPU time of a create"),
     ):
-        one, two = (Samples([each[name] for each in found[who]], unit) for who in ("ours", "http"))
+        one, two = (Samples([each[name] for each in samples[who]], unit) for who in ("ours", "http"))
         ratio = one.over(two)
         goal = {"requests": "", "connections": "half"}.get(name, "less")
         limit = 0.5 if name == "connections" else 1.0
@@ -101,7 +101,7 @@ def measure(*, quick: bool = False) -> Answer:
             figures.append(Figure(what, one, two, ratio, goal, met))
         else:
             figures.append(Figure(what, f"{one.median:g}", f"{two.median:g}", f"{ratio.median:g}", goal, met))
-    shortfall = "our operator makes its hook anew for each task, as every operator does, and looks before it creates."
+    shortfall = "our operator makes a new hook for each task, as every operator does, and looks before it creates."
     return Answer(figures, "two `HttpOperator`", shortfall)
 
 

@@ -31,8 +31,8 @@ GOAL = 1.0  # ms
 OURS, HTTP = "airflow_provider_cm.get_provider_info", "airflow.providers.http.get_provider_info"
 
 
-def told(module: str, first: str = "") -> tuple[float, list[str]]:
-    """Give milliseconds and new modules."""
+def discovered(module: str, first: str = "") -> tuple[float, list[str]]:
+    """Return milliseconds and new modules."""
     code = first + CODE.format(module=module)
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     milliseconds, new = json.loads(ended.stdout.splitlines()[-1])
@@ -40,10 +40,10 @@ def told(module: str, first: str = "") -> tuple[float, list[str]]:
 
 
 def measure(*, quick: bool = False) -> Answer:
-    contenders: dict[str, Any] = {"ours": partial(told, OURS), "http": partial(told, HTTP, AIRFLOW)}
-    found = comparing.interleaved(1 if quick else 9, contenders)
-    ours, http = (Samples([each[0] for each in found[name]], "ms") for name in ("ours", "http"))
-    new = [name for name in found["ours"][-1][1] if not name.startswith("airflow_provider_cm")]
+    contenders: dict[str, Any] = {"ours": partial(discovered, OURS), "http": partial(discovered, HTTP, AIRFLOW)}
+    samples = comparing.interleaved(1 if quick else 9, contenders)
+    ours, http = (Samples([each[0] for each in samples[name]], "ms") for name in ("ours", "http"))
+    new = [name for name in samples["ours"][-1][1] if not name.startswith("airflow_provider_cm")]
     figures = [
         Figure("time", ours, http, ours.over(http), f"under {GOAL:g} ms", ours.median < GOAL),
         Figure("modules imported from outside the package", len(new), "", "", "none", not new),

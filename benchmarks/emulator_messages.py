@@ -115,23 +115,23 @@ def loaded(count: int) -> dict[str, float]:
 
 def measure(*, quick: bool = False) -> Answer:
     count = BATCH * SHAPES if quick else COUNT
-    found = loaded(count)
-    rate, memory = Samples([found[name] for name in ("slowest", "rate", "fastest")], "messages/s"), found["gib"]
+    load = loaded(count)
+    rate, memory = Samples([load[name] for name in ("slowest", "rate", "fastest")], "messages/s"), load["gib"]
     figures = [
         Figure(
             f"messages taken, in batches of {BATCH}",
             rate,
             goal=f"at least {SPEED_GOAL:,} a second",
-            met=found["rate"] >= SPEED_GOAL,
+            met=load["rate"] >= SPEED_GOAL,
         ),
         Figure(
-            f"resident set with {found['messages']:,} messages",
+            f"resident set with {load['messages']:,} messages",
             f"{memory:.2f} GiB",
             goal=f"under {MEMORY_GOAL} GiB",
             met=memory < MEMORY_GOAL,
         ),
-        Figure("time of the whole load", Samples([found["seconds"]], "s")),
-        Figure("time of counting them", Samples([found["counting"] * 1000], "ms")),
+        Figure("time of the whole load", Samples([load["seconds"]], "s")),
+        Figure("time of counting them", Samples([load["counting"] * 1000], "ms")),
     ]
     return Answer(
         figures,

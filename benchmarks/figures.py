@@ -17,7 +17,7 @@ def write(document: Path, name: str, text: str) -> None:
     :param text: Markdown.
     """
     block = re.compile(rf"(<!-- figures: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    changed, count = block.subn(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", document.read_text())
+    changed, count = block.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", document.read_text())
     if count != 1:
         raise SystemExit(f"{document} has {count} blocks for the figures '{name}', instead of one")
     document.write_text(changed)

@@ -48,7 +48,7 @@ def listing(size: int) -> list[dict[str, Any]]:
 
 
 def timed(work: Callable[[], T], size: int) -> tuple[float, T]:
-    """Give microseconds of CPU time a source, and what was made."""
+    """Return microseconds of CPU time a source, and what was made."""
     gc.collect()
     began = time.process_time()
     made = work()
@@ -70,12 +70,12 @@ def grown(size: int) -> dict[str, float]:
 def measure(*, quick: bool = False) -> Answer:
     sizes = (30, 60) if quick else SIZES
     contenders = {str(size): partial(comparing.fresh, grown, size) for size in sizes}
-    found = comparing.interleaved(1 if quick else 9, contenders)
+    samples = comparing.interleaved(1 if quick else 9, contenders)
     base = sizes[0 if quick else 1]
     figures = []
     for name, what in STEPS.items():
         for size in sizes:
-            each, first = (Samples([turn[name] for turn in found[str(one)]], "µs") for one in (size, base))
+            each, first = (Samples([turn[name] for turn in samples[str(one)]], "µs") for one in (size, base))
             ratio = Samples([min(each.values) / min(first.values)])
             judged = name == "plan" and size == MANY
             goal, met = (f"at most {GOAL}", ratio.median <= GOAL) if judged else ("", None)

@@ -1,9 +1,9 @@
-"""How long does a load take, beside a program that only posts what was encoded beforehand?
+"""How long does a load take, compared with a program that only posts what was encoded beforehand?
 
 ``load()`` maps rows of 1 KiB, checks them, looks for duplicates, and sends batches of 500 to a server in a process of
 its own that answers after 50 ms. A bare ``requests.Session`` for each thread posts the same bodies, encoded beforehand.
-Beside both, what users write instead: rows to dicts and ``json=``, 500 a request, and 128 as the vendor's command-line
-client does. CPU is that of the process that loads.
+A third program is the code that users write instead: rows to dicts and ``json=``, 500 a request, and 128 as the
+vendor's command-line client does. CPU is that of the process that loads.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Answering(BaseHTTPRequestHandler):
         )
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
-    """Give rows as a database would."""
+    """Yield rows as a database would."""
     for number in range(count):
         yield {
             "number": number,
@@ -90,7 +90,7 @@ def comment(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def encoded(count: int, batch: int) -> list[bytes]:
-    """Give all request bodies."""
+    """Return all request bodies."""
     comments = [json.dumps(comment(row), separators=(",", ":")) for row in rows(count)]
     return [f'{{"comments":[{",".join(comments[at : at + batch])}]}}'.encode() for at in range(0, count, batch)]
 
@@ -142,7 +142,7 @@ def ours(url: str, count: int, threads: int) -> None:
 
 
 def timed(work: Any, *arguments: Any) -> tuple[float, float]:
-    """Give seconds, and seconds of this process's CPU."""
+    """Return seconds, and seconds of this process's CPU."""
     started, cpu = time.perf_counter(), time.process_time()
     work(*arguments)
     return time.perf_counter() - started, time.process_time() - cpu
@@ -154,14 +154,14 @@ def measure(*, quick: bool = False) -> Answer:
     with _Server() as url:
         bodies = encoded(count, BATCH)
         for threads in (1, 4):
-            found = interleaved(
+            samples = interleaved(
                 rounds,
                 {
                     "bare": partial(timed, bare, url, bodies, threads),
                     "ours": partial(timed, ours, url, count, threads),
                 },
             )
-            mine, least = (Samples([seconds for seconds, _ in found[name]], "s") for name in ("ours", "bare"))
+            mine, least = (Samples([seconds for seconds, _ in samples[name]], "s") for name in ("ours", "bare"))
             ratio = mine.over(least)
             figures.append(
                 Figure(
@@ -175,17 +175,17 @@ def measure(*, quick: bool = False) -> Answer:
                     quick or ratio.median <= GOAL,
                 )
             )
-            cpu, other = (Samples([cpu / count * 1e6 for _, cpu in found[name]], "us") for name in ("ours", "bare"))
+            cpu, other = (Samples([cpu / count * 1e6 for _, cpu in samples[name]], "us") for name in ("ours", "bare"))
             figures.append(Figure("CPU a message", cpu, other))
         some = min(count, 20_000)
         for batch in (BATCH, 128):
             seconds, cpu_by_hand = timed(by_hand, url, some, batch)
-            what = f"the first of these beside what is written by hand with `json=`, {batch} a request"
+            what = f"the first of these compared with code written by hand with `json=`, {batch} a request"
             cpu = Samples([cpu_by_hand / some * 1e6], "us of CPU a message")
             figures.append(Figure(what, figures[0].ours, f"{Samples([seconds * count / some], 's')}, {cpu}"))
     return Answer(
         figures,
-        beside="bare requests",
+        other="bare requests",
         shortfall="with four requests in flight a batch has to be made in 12 ms, on cores that the server and whatever "
         "else runs here share.",
     )

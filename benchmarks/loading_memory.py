@@ -1,9 +1,9 @@
-"""What memory a load takes: a million rows by each operator, beside a thousand.
+"""What memory a load takes: a million rows by each operator, compared with a thousand.
 
 Each load is a process of its own, which reads real data (a JSON Lines file of 1 GiB, plain and packed, one Parquet
 file in one row group, tables in SQLite, DuckDB and PostgreSQL) and sends it to a server in another process, which
-answers at once. The figure is the largest resident set that the process ever had (``VmHWM``). It includes what
-duplicates are found by; the last table says how that grows.
+answers at once. The figure is the largest resident set that the process ever had (``VmHWM``). It includes the
+index that finds duplicates; the last table says how that grows.
 
 Usage: ``python -m benchmarks.loading_memory [--rows N] [--case NAME ...]``; it needs the packages of ``make setup``,
 and 5 GiB in the temporary folder.
@@ -42,7 +42,7 @@ MAPPING = {"id": "m-{id}", "timestamp": "{sent}", "body": "{text}", "sender": "{
 
 
 def row(number: int) -> dict[str, Any]:
-    """Give a row of about 1 KiB, none like the other."""
+    """Return a row of about 1 KiB, none like the other."""
     text = f"{number} times the order has not arrived, and nobody answers. " * (TEXT // 50)
     return {"id": number, "sent": "2026-01-05T09:12:00+00:00", "sender": "a@example.org", "text": text[:TEXT]}
 
@@ -73,7 +73,7 @@ class Counting(BaseHTTPRequestHandler):
         self.wfile.write(sent)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _serve(port: Any) -> None:
@@ -221,12 +221,12 @@ def measured(case: str, count: int, folder: Path, env: dict[str, str]) -> dict[s
     if ran.returncode:
         raise RuntimeError(f"{case} failed: {ran.stdout[-2000:]} {ran.stderr[-4000:]}")
     (line,) = (line for line in ran.stdout.splitlines() if line.startswith("FOUND "))
-    found: dict[str, float] = json.loads(line.removeprefix("FOUND "))
-    return found
+    measured: dict[str, float] = json.loads(line.removeprefix("FOUND "))
+    return measured
 
 
 def environment(url: str, folder: Path, counts: tuple[int, ...], postgres: str | None) -> dict[str, str]:
-    """Give the environment of a load, with its connections."""
+    """Return the environment of a load, with its connections."""
     ours = {"conn_type": "comms_mining", "host": url, "password": "x" * 32, "extra": {"allow_http": True}}
     env = os.environ | {"AIRFLOW_HOME": str(folder / "airflow"), "AIRFLOW_CONN_COMMS_MINING_DEFAULT": json.dumps(ours)}
     for count in counts:
@@ -242,7 +242,7 @@ def environment(url: str, folder: Path, counts: tuple[int, ...], postgres: str |
 
 
 def digests() -> Iterator[tuple[int, float]]:
-    """Give what finding duplicates takes by the number of ids, in MiB, at its largest."""
+    """Yield the largest memory of the index that finds duplicates, in MiB, by the number of ids."""
     for count in (1_000_000, 10_000_000):
         code = (
             "from benchmarks.loading_memory import _peak_mib\n"

@@ -32,7 +32,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Tenant:
-    """What is there, and what was asked."""
+    """The sources, and counts of requests and connections."""
 
     def __init__(self) -> None:
         self.sources: dict[str, dict[str, Any]] = {}
@@ -41,17 +41,17 @@ class Tenant:
         self._listing: bytes | None = None  # kept, so that a large one costs only what it takes to send it
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
-        """Give status and body."""
+        """Return status and body."""
         if target.startswith("/_"):
             return 200, json.dumps(self._steered(target)).encode()
         if target.startswith("/refused"):
             return 401, _error("The token is not valid")
         project, _, name = target.partition("/sources/")[2].partition("/")
         if project.startswith("id:"):
-            found = [each for each in self.sources.values() if each["id"] == project[3:]]
-            if not found:
+            matches = [each for each in self.sources.values() if each["id"] == project[3:]]
+            if not matches:
                 return 404, _error("There is no such source")
-            return 200, json.dumps({"status": "ok", "source": found[0]}).encode()
+            return 200, json.dumps({"status": "ok", "source": matches[0]}).encode()
         if not name:
             if self._listing is None:
                 self._listing = json.dumps({"status": "ok", "sources": list(self.sources.values())}).encode()
@@ -59,8 +59,8 @@ class Tenant:
         if method == "PUT":
             if name in self.sources:
                 return 409, _error("The source exists")
-            given = {"owner": project, "created_at": datetime.now(UTC).isoformat(), **json.loads(body)["source"]}
-            self.sources[name] = source(len(self.sources), name) | given
+            record = {"owner": project, "created_at": datetime.now(UTC).isoformat(), **json.loads(body)["source"]}
+            self.sources[name] = source(len(self.sources), name) | record
             self._listing = None
         elif name not in self.sources:
             return 404, _error("There is no such source")
@@ -167,7 +167,7 @@ def counts(url: str) -> dict[str, int]:
 
 
 def put_there(url: str, count: int) -> None:
-    """Say how many sources there are."""
+    """Set how many sources there are."""
     requests.post(f"{url}/_there?{count}", timeout=10)
 
 

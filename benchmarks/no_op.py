@@ -41,7 +41,7 @@ class Peak:
             self._largest = max(self._largest, self._process.memory_info().rss)
 
     def end(self) -> float:
-        """Give it, in MiB."""
+        """Return the figure in MiB."""
         self._ended.set()
         self._thread.join()
         return (max(self._largest, self._process.memory_info().rss) - self._base) / 2**20
@@ -89,7 +89,7 @@ def reconciled(url: str, count: int, suffix: str) -> dict[str, float]:
 
 
 def steps(url: str, count: int, suffix: str) -> dict[str, float]:
-    """Give the CPU time of each step."""
+    """Return the CPU time of each step."""
     from airflow_provider_cm.api import ApiSession, DeveloperToken, SourcesApi
     from airflow_provider_cm.rollout import Manifest, observe, plan
 
@@ -130,8 +130,8 @@ def measure(*, quick: bool = False) -> Answer:
             "CPU time of listing and reading the sources", Samples([each["list"] for each in stepped[".json"]], "s")
         ),
         *(
-            Figure(f"CPU time of reading a manifest, {suffix}", Samples([each["manifest"] for each in found], "s"))
-            for suffix, found in stepped.items()
+            Figure(f"CPU time of reading a manifest, {suffix}", Samples([each["manifest"] for each in samples], "s"))
+            for suffix, samples in stepped.items()
         ),
         Figure("time of the task's work, JSON", Samples([each["s"] for each in ran], "s")),
         Figure("time of the task's work, YAML", Samples([each["s"] for each in yaml_rounds], "s")),

@@ -64,8 +64,8 @@ def measure(*, quick: bool = False) -> Answer:
     rounds = comparing.interleaved(
         1 if quick else 7, {name: partial(comparing.fresh, imported, CONTENDERS[name]) for name in names}
     )
-    times = {name: Samples([each["ms"] for each in found], "ms") for name, found in rounds.items()}
-    last = {name: found[-1] for name, found in rounds.items()}
+    times = {name: Samples([each["ms"] for each in samples], "ms") for name, samples in rounds.items()}
+    last = {name: samples[-1] for name, samples in rounds.items()}
     outside = last[OURS]["outside"]
     others = [name for name in last[HTTP]["outside"] if not name.startswith("airflow.providers.http")]
     figures = []
@@ -77,7 +77,7 @@ def measure(*, quick: bool = False) -> Answer:
         Figure("new modules, compared with http", last[OURS]["modules"], last[HTTP]["modules"]),
         Figure("of these, modules of third parties", len(outside), len(others), "", "none", not outside),
     ]
-    notes = [f"Neither ours nor Python's: {', '.join(f'`{name}`' for name in outside)}."] if outside else []
+    notes = [f"Modules of third parties: {', '.join(f'`{name}`' for name in outside)}."] if outside else []
     shortfall = (
         "what is left is our own modules, most of it the classes that Python makes of dataclasses; the http provider's "
         "time is that of `aiohttp` and `requests`."

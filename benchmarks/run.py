@@ -71,14 +71,14 @@ HIGHLIGHTS = (
 
 
 def machine() -> str:
-    """Say what it ran on, and when."""
+    """Return a table of the machine, the versions and the date."""
     model = ""
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
         model = next((line.partition(": ")[2] for line in cpus.read_text().splitlines() if "model name" in line), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    found = {
+    facts = {
         "command": "`make bench`",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{os.cpu_count()} cores{f' ({model})' if model.strip() else ''}, {memory:.0f} GiB, "
@@ -87,7 +87,7 @@ def machine() -> str:
         "Python": platform.python_version(),
         **{name: installed for name in PACKAGES if (installed := _version(name))},
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in found.items())])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
 
 
 def _version(name: str) -> str:
@@ -107,7 +107,7 @@ def highlights(answers: dict[str, Answer]) -> str:
         for each in answers[name].figures if name in answers else ():
             if each.what == what:
                 verdict = {None: "", True: ": met", False: ": **missed**"}[each.met]
-                other = f"{answers[name].beside}: {each.beside}" if str(each.beside) else ""
+                other = f"{answers[name].other}: {each.other}" if str(each.other) else ""
                 lines.append(f"| {label} | {each.ours} | {other} | {each.ratio} | {each.goal}{verdict} |")
     return "\n".join(lines)
 

@@ -34,17 +34,17 @@ WORK = "the work: connection, look, put"
 
 def cold(contender: str, url: str, name: str) -> dict[str, float]:
     """Create one source; milliseconds of each step."""
-    found = {}
+    times = {}
     for step, modules in STEPS[contender].items():
         began = time.perf_counter()
         for module in modules:
             importlib.import_module(module)
-        found[step] = (time.perf_counter() - began) * 1000
+        times[step] = (time.perf_counter() - began) * 1000
     with create_task.settings(url):
         began = time.perf_counter()
         {"ours": create_task.ours, "http": create_task.http}[contender](name)
-        found[WORK] = (time.perf_counter() - began) * 1000
-    return found
+        times[WORK] = (time.perf_counter() - began) * 1000
+    return times
 
 
 def measure(*, quick: bool = False) -> Answer:

@@ -51,8 +51,8 @@ def rounds(url: str, turns: int, count: int) -> dict[str, Any]:
         loopback.counts(url)
         timed(ours, count)
         timed(bare, count)
-        found = comparing.interleaved(turns, {"ours": lambda: timed(ours, count), "bare": lambda: timed(bare, count)})
-        return {**found, **loopback.counts(url)}
+        samples = comparing.interleaved(turns, {"ours": lambda: timed(ours, count), "bare": lambda: timed(bare, count)})
+        return {**samples, **loopback.counts(url)}
 
 
 def measure(*, quick: bool = False) -> Answer:
@@ -60,16 +60,16 @@ def measure(*, quick: bool = False) -> Answer:
     figures = []
     with loopback.running() as url:
         loopback.put_there(url, 1)
-        for level, said in (("ERROR", "no line in the log"), ("INFO", "a line in the log for each call")):
-            found = comparing.fresh(rounds, url, turns, count, level=level)
+        for level, log in (("ERROR", "no line in the log"), ("INFO", "a line in the log for each call")):
+            samples = comparing.fresh(rounds, url, turns, count, level=level)
             for name, what in (("us", "time of a call"), ("cpu", "CPU time of a call")):
-                ours, bare = (Samples([each[name] for each in found[who]], "µs") for who in ("ours", "bare"))
+                ours, bare = (Samples([each[name] for each in samples[who]], "µs") for who in ("ours", "bare"))
                 ratio = ours.over(bare)
                 goal = f"at most {GOAL}" if (name, level) == ("us", "ERROR") else ""
                 met = ratio.median <= GOAL if goal else None
-                figures.append(Figure(f"{what}, {said}", ours, bare, ratio, goal, met))
+                figures.append(Figure(f"{what}, {log}", ours, bare, ratio, goal, met))
             if level == "ERROR":
-                opened = found["connections"] - 1  # the bare session has one
+                opened = samples["connections"] - 1  # the bare session has one
     figures.append(Figure(f"TCP connections for {turns * count:,} calls", opened, 1, goal="1", met=opened == 1))
     shortfall = (
         "what a call adds: the retry loop, the deadline on each read, the check of the envelope, the search for "

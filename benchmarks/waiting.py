@@ -102,11 +102,11 @@ class Gaps:
             self._gaps.append((before + 0.005, time.perf_counter()))
 
     def _own(self, begin: float, end: float) -> float:
-        """Give the part of a gap that is no garbage collection."""
+        """Return the part of a gap that is no garbage collection."""
         return end - begin - sum(max(0.0, min(end, stop) - max(begin, start)) for start, stop in self._collections)
 
     def take(self) -> dict[str, float]:
-        """Give the longest and the 99th percentile since the last time, and the longest without collections, in ms."""
+        """Return longest gap and 99th percentile since the last call, and longest without collections, in ms."""
         gaps = sorted(end - begin for begin, end in self._gaps)
         own = max(self._own(*gap) for gap in self._gaps)
         self._gaps, self._collections = [], []
@@ -135,7 +135,7 @@ class Runner:
 
 
 async def measure(contender: str, url: str) -> dict[str, Any]:
-    """Have all triggers wait, then end."""
+    """Let all triggers wait, then end."""
     gaps, runner = Gaps(), Runner()
     await asyncio.sleep(0.1)
     gaps.take()
@@ -148,26 +148,26 @@ async def measure(contender: str, url: str) -> dict[str, Any]:
             await asyncio.sleep(0)
     # Each one's first look belongs to the start: Airflow makes each a log of its own, and each says what it saw.
     await asyncio.sleep(2 * INTERVAL)
-    found: dict[str, Any] = {"start": gaps.take()}
+    results: dict[str, Any] = {"start": gaps.take()}
     await asyncio.to_thread(loopback.counts, url)
     cpu = time.process_time()
     await asyncio.sleep(WINDOW * INTERVAL)
-    found |= {"cpu": time.process_time() - cpu, **await asyncio.to_thread(loopback.counts, url)}
-    found["waiting"] = gaps.take()
+    results |= {"cpu": time.process_time() - cpu, **await asyncio.to_thread(loopback.counts, url)}
+    results["waiting"] = gaps.take()
     await asyncio.to_thread(loopback.put_there, url, TRIGGERS)
     began = time.perf_counter()
     await asyncio.wait(runner.tasks, timeout=60)
-    return found | {"ended": time.perf_counter() - began, "ending": gaps.take(), "events": runner.events}
+    return results | {"ended": time.perf_counter() - began, "ending": gaps.take(), "events": runner.events}
 
 
 async def refused(contender: str, url: str) -> dict[str, Any]:
-    """Have one trigger meet nothing but 401."""
+    """Let one trigger poll a server that answers each request with 401."""
     runner = Runner()
     await asyncio.to_thread(loopback.counts, url)
     runner.start(make(contender, 0, "_refused"))
     await asyncio.sleep(REFUSED_SECONDS)
     counted = await asyncio.to_thread(loopback.counts, url)
-    # A trigger that never awaits anything slow could not be cancelled in an orderly way; the process ends anyway.
+    # A trigger that never awaits anything slow could not be canceled in an orderly way; the process ends anyway.
     return {"a_second": counted["requests"] / REFUSED_SECONDS, "connections": counted["connections"]}
 
 
@@ -182,7 +182,7 @@ class Silent(asyncio.Protocol):
 
 
 async def by_source(_: str, url: str) -> dict[str, Any]:
-    """Have many wait by source, beside as many on a tenant that stalls."""
+    """Let many triggers wait by source, with as many on a tenant that stalls."""
     runner, loop = Runner(), asyncio.get_running_loop()
     server = await loop.create_server(Silent, "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
@@ -206,16 +206,16 @@ async def by_source(_: str, url: str) -> dict[str, Any]:
     }
 
 
-def table_by_source(found: dict[str, Any]) -> str:
-    intervals = found["requests"] / BY_SOURCE
+def table_by_source(results: dict[str, Any]) -> str:
+    intervals = results["requests"] / BY_SOURCE
     return "\n".join(
         [
             f"| {BY_SOURCE} waits by source, and as many on a tenant that never answers | |",
             "|---|---|",
             f"| polls of each in {WINDOW} intervals of {INTERVAL:.0f} s | {intervals:.1f} |",
-            f"| TCP connections to the tenant that answers, in all | {found['connections']} |",
-            f"| TCP connections to the one that does not, opened again after each timeout | {found['silent']} |",
-            f"| event loop blocked meanwhile, 99th percentile | {found['p99']:.1f} ms |",
+            f"| TCP connections to the tenant that answers, in all | {results['connections']} |",
+            f"| TCP connections to the one that does not, opened again after each timeout | {results['silent']} |",
+            f"| event loop blocked meanwhile, 99th percentile | {results['p99']:.1f} ms |",
         ]
     )
 
@@ -245,11 +245,11 @@ def in_child(what: str, contender: str, url: str) -> dict[str, Any]:
         return measured
 
 
-def table(found: dict[str, dict[str, Any]], rates: dict[str, dict[str, Any]]) -> str:
+def table(results: dict[str, dict[str, Any]], rates: dict[str, dict[str, Any]]) -> str:
     def row(what: str, *cells: str) -> str:
         return f"| {what} | {' | '.join(cells)} |"
 
-    both = [found[OURS], found[HTTP]]
+    both = [results[OURS], results[HTTP]]
     window = f"{WINDOW} intervals of {INTERVAL:.0f} s"
     lines = [
         row("", f"`{OURS}`", f"the http provider's `{HTTP}`"),
@@ -280,29 +280,29 @@ def main() -> int:
         Path(result).write_text(json.dumps(asyncio.run(measured)))
         # What was started and not ended goes with the process.
         os._exit(0)
-    found, rates = {}, {}
+    results, rates = {}, {}
     for contender in (OURS, HTTP):
         with loopback.running() as url:
-            found[contender] = in_child("wait", contender, url)
+            results[contender] = in_child("wait", contender, url)
             rates[contender] = in_child("refused", contender, url)
     with loopback.running() as url:
         sourced = in_child("by source", OURS, url)
-    text, text_by_source = table(found, rates), table_by_source(sourced)
+    text, text_by_source = table(results, rates), table_by_source(sourced)
     print(f"{TRIGGERS:,} triggers in one TriggerRunner, one poll every {INTERVAL:.0f} s\n\n{text}\n\n{text_by_source}")
     if arguments.document:
-        told = (
+        caption = (
             f"1,000 triggers in one `TriggerRunner` without a database, each waiting for a source of its own; Airflow "
             f"{version('apache-airflow')}, http provider {version('apache-airflow-providers-http')}, Python "
             f"{platform.python_version()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}. Written by "
             f"`make figures`."
         )
-        figures.write(arguments.document, "triggers", f"{told}\n\n{text}")
+        figures.write(arguments.document, "triggers", f"{caption}\n\n{text}")
         figures.write(arguments.document, "by-source", text_by_source)
-    return 0 if holds(found[OURS]) and holds_by_source(sourced) else 1
+    return 0 if holds(results[OURS]) and holds_by_source(sourced) else 1
 
 
-def holds_by_source(found: dict[str, Any]) -> bool:
-    return bool(found["connections"] <= 8 and found["requests"] >= 0.8 * WINDOW * BY_SOURCE)
+def holds_by_source(results: dict[str, Any]) -> bool:
+    return bool(results["connections"] <= 8 and results["requests"] >= 0.8 * WINDOW * BY_SOURCE)
 
 
 def holds(ours: dict[str, Any]) -> bool:

@@ -61,17 +61,17 @@ async def _wait(contender: str, url: str, size: int, interval: float, window: in
     gaps.take()
     await asyncio.to_thread(loopback.counts, url)
     await asyncio.sleep(window * interval)
-    found = await asyncio.to_thread(loopback.counts, url)
+    counts = await asyncio.to_thread(loopback.counts, url)
     lag = gaps.take()
     grown = (psutil.Process().memory_info().rss - before) / 1024 / max(1, size - 1)
     for task in runner.tasks:
         task.cancel()
     await asyncio.gather(*runner.tasks, return_exceptions=True)
-    return {"requests": found["requests"] / window, **lag, "kib": grown}
+    return {"requests": counts["requests"] / window, **lag, "kib": grown}
 
 
 def waited(contender: str, url: str, size: int, interval: float, window: int) -> dict[str, float]:
-    """Have triggers wait, in this process."""
+    """Let triggers wait, in this process."""
     settings = {"conn_type": "comms_mining", "host": url, "password": "some-token"}
     with comparing.connections(ours=settings):
         return asyncio.run(_wait(contender, url, size, interval, window))
