@@ -1,4 +1,4 @@
-"""``make demo``: a real Airflow provisions sources over real HTTP, and what happened is shown.
+"""``make demo``: a real Airflow provisions sources over real HTTP, and prints what happened.
 
 It starts the emulator on a free port of this machine, runs ``example_source_lifecycle``, ``example_load_messages`` and
 a rollout from a development tenant to production with Airflow in a temporary AIRFLOW_HOME, and prints each task with
@@ -166,7 +166,7 @@ def show_rollout(tasks: list[dict[str, Any]]) -> None:
     from airflow_provider_cm.rollout import Plan
 
     healed = returned(tasks, "heal") or {"plan": None}
-    found = returned(tasks, "look") or {"plan": None}
+    look = returned(tasks, "look") or {"plan": None}
     print("\nTHE PLAN that `plan` made of what `export` had written:")
     print(indent(Plan.from_dict(returned(tasks, "plan")).render()))
     print("\nTHE REPORT of `apply`:")
@@ -177,7 +177,7 @@ def show_rollout(tasks: list[dict[str, Any]]) -> None:
     print(
         "\nA SOURCE DELETED BY HAND, which the manifest says must exist; it is reported, not replaced by an empty one:"
     )
-    print(indent(Plan.from_dict(found["plan"]).render()))
+    print(indent(Plan.from_dict(look["plan"]).render()))
 
 
 def describe(outcome: dict[str, Any]) -> str:
@@ -194,7 +194,7 @@ def returned(tasks: list[dict[str, Any]], task_id: str) -> Any:
 
 def find_problems(run: dict[str, Any], expected: list[str]) -> list[str]:
     states = {name: {task["state"] for task in run["tasks"] if task["task_id"] == name} for name in expected}
-    return [f"task {name} is {found or 'missing'}" for name, found in states.items() if found != {"success"}]
+    return [f"task {name} is {reached or 'missing'}" for name, reached in states.items() if reached != {"success"}]
 
 
 def check_load(tasks: list[dict[str, Any]]) -> list[str]:
@@ -204,11 +204,11 @@ def check_load(tasks: list[dict[str, Any]]) -> list[str]:
 
 
 def check_rollout(tasks: list[dict[str, Any]]) -> list[str]:
-    """Whether what is shown is what the demo is meant to show."""
+    """Return the differences from the results that the demo is meant to show."""
     applied = (returned(tasks, "apply") or {}).get("counts")
     healed = ((returned(tasks, "heal") or {}).get("report") or {}).get("counts")
-    found = [action["kind"] for action in ((returned(tasks, "look") or {}).get("plan") or {}).get("actions", [])]
-    expected = {"apply": (applied, {"done": 2}), "heal": (healed, {"done": 1}), "look": (found, ["blocked"])}
+    drift = [action["kind"] for action in ((returned(tasks, "look") or {}).get("plan") or {}).get("actions", [])]
+    expected = {"apply": (applied, {"done": 2}), "heal": (healed, {"done": 1}), "look": (drift, ["blocked"])}
     return [f"{name}: {got} instead of {want}" for name, (got, want) in expected.items() if got != want]
 
 

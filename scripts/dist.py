@@ -2,7 +2,7 @@
 
 - Wheel and source distribution are built twice from the tree, and the wheel once more from the source distribution: all
   have to be the same byte for byte. Times in them are those of the last commit.
-- ``twine check``, contents, metadata and licence.
+- ``twine check``, contents, metadata and license.
 - One new environment gets the wheel, and so Airflow, and nothing else of ours; a second one gets the wheel with its
   extra ``emulator``. In the first, Airflow runs an example DAG of the wheel; in the second, the emulator runs.
 
@@ -50,7 +50,7 @@ def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = Non
 
 
 def epoch() -> str:
-    """Give the time of the last commit, or what the caller says."""
+    """Return the time of the last commit, or what the caller says."""
     if os.environ.get("SOURCE_DATE_EPOCH"):
         return os.environ["SOURCE_DATE_EPOCH"]
     if run("git", "status", "--porcelain"):
@@ -109,9 +109,9 @@ def check(wheel: Path, sdist: Path) -> None:
         (metadata_name,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         metadata = email.message_from_bytes(archive.read(metadata_name))
         info = metadata_name.removesuffix("METADATA")
-        licence = archive.read(f"{info}licenses/LICENSE")
-    if licence != (ROOT / "LICENSE").read_bytes():
-        raise SystemExit("the licence in the wheel is not LICENSE")
+        license_text = archive.read(f"{info}licenses/LICENSE")
+    if license_text != (ROOT / "LICENSE").read_bytes():
+        raise SystemExit("the license in the wheel is not LICENSE")
     tracked = run("git", "ls-files", "airflow_provider_cm", "example_dags").split()
     expected = {name if name.startswith("airflow") else f"airflow_provider_cm/{name}" for name in tracked}
     missing = expected - names
@@ -138,15 +138,15 @@ def check(wheel: Path, sdist: Path) -> None:
     if lost:
         raise SystemExit(f"the source distribution lacks {sorted(lost)}")
     say(
-        f"ok  twine check; {len(names)} files in the wheel, {len(inside)} in the source distribution; metadata; licence"
+        f"ok  twine check; {len(names)} files in the wheel, {len(inside)} in the source distribution; metadata; license"
     )
 
 
 def environment(name: str, requirement: str) -> Path:
-    """Make an environment anew, and give its folder of commands.
+    """Recreate an environment, and return its folder of commands.
 
     :param name: of its folder.
-    :param requirement: the one thing that is asked for; what else is installed depends on it.
+    :param requirement: the only requirement; the other packages are its dependencies.
     """
     uv = shutil.which("uv") or str(ROOT / ".cache" / "bootstrap" / "bin" / "uv")
     home = ENVIRONMENTS / name
@@ -171,7 +171,7 @@ def environment(name: str, requirement: str) -> Path:
 
 @contextlib.contextmanager
 def emulator(bin_folder: Path) -> Iterator[str]:
-    """Run the emulator of an environment, and give its address.
+    """Run the emulator of an environment, and yield its address.
 
     :param bin_folder: its commands.
     """
@@ -179,26 +179,26 @@ def emulator(bin_folder: Path) -> Iterator[str]:
     with subprocess.Popen(command, cwd=bin_folder, stdout=subprocess.PIPE, text=True, env=clean()) as server:
         try:
             first = server.stdout.readline() if server.stdout else ""
-            found = re.search(r"http://127\.0\.0\.1:\d+", first)
-            if found is None:
+            match = re.search(r"http://127\.0\.0\.1:\d+", first)
+            if match is None:
                 raise SystemExit(f"the emulator did not start: {first}")
-            yield found[0]
+            yield match[0]
         finally:
             server.terminate()
 
 
 def clean(**more: str) -> dict[str, str]:
-    """Give an environment without anything of this tree or of another Airflow."""
-    kept = {
+    """Return an environment without anything of this tree or of another Airflow."""
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("AIRFLOW_", "PYTHON", "VIRTUAL_ENV")) and name != "MAKEFLAGS"
     }
-    return kept | more
+    return variables | more
 
 
 def smoke(runner: Path, server: Path) -> None:
-    """Have Airflow run the example that came in the wheel.
+    """Run the example of the wheel with Airflow.
 
     :param runner: commands of the environment with the wheel alone.
     :param server: commands of the environment with the emulator.

@@ -34,6 +34,7 @@ SECTIONS: dict[str, list[str]] = {
         "reference/hooks.md",
         "reference/api.md",
         "reference/rollout.md",
+        "reference/loading.md",
         "reference/emulator.md",
     ],
     "Project": ["architecture.md", "security.md", "releases.md", "changelog.md"],
@@ -41,12 +42,12 @@ SECTIONS: dict[str, list[str]] = {
 
 
 def pages(docs: Path) -> set[str]:
-    """Give the Markdown files of a folder, as paths relative to it."""
+    """Return the Markdown files of a folder, as paths relative to it."""
     return {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
 
 
 def navigation(docs: Path) -> list[Any]:
-    """Give the navigation for the pages that there are.
+    """Return the navigation for the existing pages.
 
     :param docs: the folder of the documents.
     :raises ValueError: for a page that is not in the list above.
@@ -72,12 +73,12 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     """Lead links to files outside of the documents to the repository."""
     docs, here = Path(config["docs_dir"]), Path(page.file.abs_src_path).parent
 
-    def lead(found: re.Match[str]) -> str:
-        path = found[0][2:-1].partition("#")[0]
+    def lead(match: re.Match[str]) -> str:
+        path = match[0][2:-1].partition("#")[0]
         target = (here / path).resolve()
         if target.is_relative_to(docs) or not target.exists():
-            return found[0]  # MkDocs judges it
+            return match[0]  # MkDocs checks it
         kind = "tree" if target.is_dir() else "blob"
-        return f"]({config['repo_url']}/{kind}/main/{target.relative_to(docs.parent).as_posix()}{found[2] or ''})"
+        return f"]({config['repo_url']}/{kind}/main/{target.relative_to(docs.parent).as_posix()}{match[2] or ''})"
 
     return _OUTSIDE.sub(lead, markdown)

@@ -25,7 +25,7 @@ PLACEHOLDER = "…"
 
 
 def faults() -> str:
-    """Give the kinds of faults."""
+    """Return the kinds of faults."""
     rows = [
         f"| `{kind}` | {_cell(text)} | {when} |"
         for kind, (text, when, _) in {"503, 429, …": ANY_STATUS, **KINDS}.items()
@@ -34,7 +34,7 @@ def faults() -> str:
 
 
 def settings() -> str:
-    """Give the emulator's settings."""
+    """Return the emulator's settings."""
     rows = [
         f"| `{name}` | {_cell(allowed)} | `{default}` | {_cell(text)} |" for name, allowed, default, text in describe()
     ]
@@ -44,18 +44,18 @@ def settings() -> str:
 
 
 def messages() -> str:
-    """Give every message that the code raises, by the class of the error."""
-    found: dict[str, set[str]] = defaultdict(set)
+    """Return every message that the code raises, by the class of the error."""
+    texts: dict[str, set[str]] = defaultdict(set)
     for path in sorted(PACKAGE.rglob("*.py")):
         if "emulator" not in path.relative_to(PACKAGE).parts:
             for kind, text in raised(path):
-                found[kind].add(text)
-    rows = [f"| `{kind}` | {_cell(text)} |" for kind in sorted(found) for text in sorted(found[kind])]
+                texts[kind].add(text)
+    rows = [f"| `{kind}` | {_cell(text)} |" for kind in sorted(texts) for text in sorted(texts[kind])]
     return "\n".join(["| error | message |", "|---|---|", *rows])
 
 
 def raised(path: Path) -> Iterator[tuple[str, str]]:
-    """Give class and text of each message in a module.
+    """Yield class and text of each message in a module.
 
     :param path: the module.
     """
@@ -79,7 +79,7 @@ def _text(node: ast.expr) -> str:
 
 
 def _cell(text: str) -> str:
-    """Give text for a cell of a table: in code spans only the bar needs a backslash, elsewhere all that is markup."""
+    """Return text for a cell of a table: in code spans only the bar needs a backslash, elsewhere all that is markup."""
     parts = " ".join(text.split()).split("`")
     paired = len(parts) % 2 == 1
     escaped = [
@@ -97,7 +97,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def filled(page: str, text: str) -> str:
-    """Give a page with its tables as the code has them now.
+    """Return a page with its tables as the code has them now.
 
     :param page: its name.
     :param text: what it says.

@@ -220,7 +220,7 @@ MUTANTS = [
         (SHARING, "-k", "late_joiner"),
     ),
     Mutant(
-        "end a wait by what was seen before it began",
+        "end a wait by a state that was read before it began",
         ((f"{TRIGGERS}/waiting.py", "item.asked_at < looked_at", "False"),),
         (SHARING, "-k", "before_the_task"),
     ),
@@ -240,7 +240,7 @@ MUTANTS = [
         (TRIGGER_TESTS, "-k", "deadline"),
     ),
     Mutant(
-        "take what may not be seen for gone",
+        "take an unreadable source for a deleted one",
         ((f"{TRIGGERS}/reading.py", "return listed if proven else None", "return listed"),),
         (TRIGGER_TESTS, "-k", "permission"),
     ),
@@ -279,7 +279,7 @@ MUTANTS = [
         (TRIGGER_TESTS, "-k", "heard"),
     ),
     Mutant(
-        "give up what is asked of Airflow before it has answered",
+        "give up a request to Airflow before it has answered",
         (
             (f"{TRIGGERS}/clients.py", "return await asyncio.shield(sync_to_async(", "return await (sync_to_async("),
             (f"{TRIGGERS}/clients.py", "return await asyncio.shield(working)", "return await working"),
@@ -331,12 +331,12 @@ MUTANTS = [
         (WATCHING, "-k", "two_tenants"),
     ),
     Mutant(
-        "let a deferral outlast the task's execution_timeout",
+        "let a deferral run longer than the task's execution_timeout",
         ((SENSOR, "None if limit is None else (began + limit).isoformat()", "None"),),
         (SENSOR_TESTS, "-k", "execution_timeout"),
     ),
     Mutant(
-        "begin a wait's timeout anew with each retry",
+        "restart a wait's timeout with each retry",
         (("airflow_provider_cm/sensors/sensor_state.py", "return first or began", "return began"),),
         (SENSOR_TESTS, "-k", "anew"),
     ),
@@ -544,7 +544,7 @@ def run(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
         "PYTHONPATH": str(copy),
         "MUTANT_COPY": str(copy),
-        # Compiled files are told apart by size and second, in which a mutant may come and go.
+        # Python tells compiled files apart by size and second, in which a mutant may come and go.
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     words = ["-m", "pytest", "-x", "-q", "-rf", "--show-capture=no", "--tb=no", "-p", "no:cacheprovider"]
@@ -564,22 +564,22 @@ def run(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
 
 
 def judge(copy: Path, mutant: Mutant) -> Result:
-    kept = {file: (copy / file).read_text() for file, _, _ in mutant.edits}
+    originals = {file: (copy / file).read_text() for file, _, _ in mutant.edits}
     began = time.monotonic()
     try:
         for file, old, new in mutant.edits:
             path = copy / file
             path.write_text(path.read_text().replace(old, new))
-        code, said = run(copy, mutant.tests)
+        code, output = run(copy, mutant.tests)
     finally:
-        for file, text in kept.items():
+        for file, text in originals.items():
             (copy / file).write_text(text)
     seconds = time.monotonic() - began
-    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", said, re.MULTILINE)
+    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", output, re.MULTILINE)
     if code == 1 and failed:
         return Result(failed[1].partition("::")[2] or failed[1], "", seconds)
-    # A copy that cannot even be imported says nothing of the tests.
-    problem = "survived" if code == 0 else f"pytest ended with {code}: {said[-600:]}"
+    # A copy that cannot even be imported does not test the tests.
+    problem = "survived" if code == 0 else f"pytest ended with {code}: {output[-600:]}"
     return Result(None, problem, seconds)
 
 
@@ -590,16 +590,16 @@ def control(copies: queue.SimpleQueue[Path], mutants: list[Mutant], pool: Thread
     def passes(tests: tuple[str, ...]) -> str:
         copy = copies.get()
         try:
-            code, said = run(copy, tests)
+            code, output = run(copy, tests)
         finally:
             copies.put(copy)
-        return "" if code == 0 else f"without a mutant, {' '.join(tests)} ended with {code}:\n{said[-2000:]}"
+        return "" if code == 0 else f"without a mutant, {' '.join(tests)} ended with {code}:\n{output[-2000:]}"
 
     return [problem for problem in pool.map(passes, _joined(selections)) if problem]
 
 
 def _joined(selections: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Give all files but the slowest at once, since starting takes as long as running."""
+    """Return all files but the slowest as one run, since starting takes as long as running."""
     files = dict.fromkeys(word for tests in selections for word in tests if word.endswith(".py"))
     slow = [file for file in files if file.endswith("test_secrets.py")]
     return [(file,) for file in slow] + [tuple(file for file in files if file not in slow)]

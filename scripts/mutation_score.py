@@ -8,8 +8,8 @@ in a process of their own, forked when pytest and Airflow are already imported.
     python -m scripts.mutation_score --sample 50 --seed 7
     python -m scripts.mutation_score --all --only rollout/executor
 
-Which mutants are left out, since no test of behaviour can notice them, is said in :func:`is_text` and in pyproject.toml
-(``[tool.mutmut]``).
+:func:`is_text` and pyproject.toml (``[tool.mutmut]``) say which mutants are left out, since no test of behavior can
+notice them.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def main() -> int:
 
 
 def files(copy: Path, part: str) -> list[str]:
-    """Give the files to mutate whose path holds a text."""
-    found = [path for name in PACKAGES for path in (copy / PACKAGE / name).rglob("*.py")]
-    return sorted(name for path in found if part in (name := str(path.relative_to(copy))))
+    """Return the files to mutate whose path holds a text."""
+    paths = [path for name in PACKAGES for path in (copy / PACKAGE / name).rglob("*.py")]
+    return sorted(name for path in paths if part in (name := str(path.relative_to(copy))))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Candidate:
 
     @classmethod
     def of(cls, copy: Path, file: str) -> Iterator[Candidate]:
-        """Give what mutmut makes of a file, but for what no test of behaviour can notice."""
+        """Yield mutmut's mutants of a file, except those that no test of behavior can notice."""
         from mutmut.mutation.file_mutation import create_mutations
 
         source = (copy / file).read_text()
@@ -129,7 +129,7 @@ class Candidate:
 
 
 def is_text(before: libcst.CSTNode, after: libcst.CSTNode, function: libcst.FunctionDef) -> bool:
-    """Whether no test of behaviour could notice a change.
+    """Whether no test of behavior could notice a change.
 
     So it is with words for people (a text with a blank in it, a ``__repr__``), and with the case of :data:`NO_CASE`.
     """
@@ -142,7 +142,7 @@ def is_text(before: libcst.CSTNode, after: libcst.CSTNode, function: libcst.Func
 
 
 def statement(source: str, line: int) -> range:
-    """Give the lines of the smallest statement that holds a line; of a compound one, those before its block."""
+    """Return the lines of the smallest statement that holds a line; of a compound one, those before its block."""
     best = range(line, line + 1)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
@@ -166,13 +166,13 @@ class Tally:
     seconds: float
 
     def score(self, *packages: str) -> float:
-        """Give the per cent that were killed, in some packages or in all."""
+        """Return the percentage that was killed, in some packages or in all."""
         names = packages or PACKAGES
         tried = sum(self.sample[name] for name in names)
         return 100 * (1 - sum(self.survived[name] for name in names) / tried) if tried else 100.0
 
     def table(self) -> str:
-        """Give a Markdown table."""
+        """Return a Markdown table."""
         rows = [
             f"| `{name}` | {self.all[name]} | {self.sample[name]} | {self.sample[name] - self.survived[name]} | "
             f"{self.score(name):.1f} % |"
@@ -183,7 +183,7 @@ class Tally:
         return "\n".join(["| package | mutants | tried | killed | score |", "|---|---|---|---|---|", *rows, whole])
 
     def document(self) -> str:
-        """Give what the document says."""
+        """Return the text of the document."""
         complete = self.sample == self.all
         tried = "All were tried." if complete else "A random sample was tried, so the score is that of the sample."
         again = "--all" if complete else f"--sample {self.sample.total()} --seed {self.seed}"
@@ -205,8 +205,8 @@ def write_block(text: str, document: Path = DOCUMENT) -> None:
     """Put the block into the document, in its place or at the end."""
     block = f"<!-- mutation score: written by make mutants -->\n{text}<!-- /mutation score -->\n"
     old = document.read_text()
-    found = BLOCK.search(old)
-    document.write_text(old.replace(found[0], block) if found else f"{old.rstrip()}\n\n{block}")
+    match = BLOCK.search(old)
+    document.write_text(old.replace(match[0], block) if match else f"{old.rstrip()}\n\n{block}")
 
 
 if __name__ == "__main__":

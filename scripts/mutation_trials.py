@@ -132,10 +132,10 @@ class Coverage:
         }
 
     def tests(self, file: str, lines: range) -> tuple[str, ...]:
-        """Give the tests that run any of these lines, the quickest first."""
+        """Return the tests that run any of these lines, the quickest first."""
         by_line = self._by_file.get(file, {})
-        found = {test for line in lines for test in by_line.get(line, ()) if test in self.seconds}
-        return tuple(sorted(found, key=lambda test: self.seconds[test]))
+        tests = {test for line in lines for test in by_line.get(line, ()) if test in self.seconds}
+        return tuple(sorted(tests, key=lambda test: self.seconds[test]))
 
 
 def run_all(mutants: list[Mutant], copies: list[Path], seconds: dict[str, float]) -> list[Mutant]:
@@ -222,7 +222,7 @@ class Trial:
         path = copy / mutant.file
         stat = path.stat()
         path.write_text(mutant.code)
-        # Compiled files are told apart by size and second of change; the original's stays right for the original.
+        # Python tells compiled files apart by size and second of change; the original's stays right for the original.
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 3600 * 10**9))
         began = time.monotonic()
         pid = os.fork()
@@ -233,7 +233,7 @@ class Trial:
 
     @staticmethod
     def _run(copy: Path, tests: tuple[str, ...]) -> None:
-        """Be the process of the tests; it never returns."""
+        """Run the tests in this process, and end it."""
         code: int = 1
         try:
             os.setsid()
@@ -251,7 +251,7 @@ class Trial:
             os._exit(code)
 
     def ended(self) -> int | None:
-        """Give the exit code of the tests that have ended, and put the file right; ``None`` while they run."""
+        """Return the exit code of the tests that have ended, and put the file right; ``None`` while they run."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0 and time.monotonic() < self.limit:
             return None

@@ -204,10 +204,10 @@ def check(path: Path) -> list[Finding]:
     """
     text = path.read_text(encoding="utf-8")
     prose = python(text) if path.suffix == ".py" else markdown(text)
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    findings = [*words(shown, prose), *proselint(shown, prose)]
+    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    findings = [*words(name, prose), *proselint(name, prose)]
     if path.suffix == ".py":
-        findings += names(shown, text)
+        findings += names(name, text)
     return sorted(findings, key=lambda each: each.line)
 
 

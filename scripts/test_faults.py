@@ -114,7 +114,7 @@ def main() -> int:
 
 
 def share(number: int) -> str:
-    """Give what each process has to make."""
+    """Return the share of each process."""
     return str(-(-number // PROCESSES))
 
 

@@ -74,7 +74,7 @@ def stop(number: int, _: object) -> None:
 
 
 def say(text: str) -> None:
-    # Whoever closed the terminal reads no more, and still wants everything stopped.
+    # A user who closed the terminal reads no more, and still wants everything stopped.
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
@@ -175,12 +175,12 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
 
 
 def session(leader: int) -> list[psutil.Process]:
-    found = []
+    processes = []
     for each in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             if os.getsid(each.pid) == leader and each.status() != psutil.STATUS_ZOMBIE:
-                found.append(each)
-    return found
+                processes.append(each)
+    return processes
 
 
 def connect(home: Path, emulator: EmulatorServer, url: str, password: str) -> None:
@@ -197,7 +197,7 @@ def connect(home: Path, emulator: EmulatorServer, url: str, password: str) -> No
 
 
 def connections(home: Path, emulator: EmulatorServer) -> list[dict[str, Any]]:
-    """Give what the example DAGs connect to."""
+    """Return the connections of the example DAGs."""
     table = home / "mailboxes.db"
     with contextlib.closing(sqlite3.connect(table)) as database:
         database.execute("CREATE TABLE mailbox (name TEXT PRIMARY KEY, title TEXT)")
@@ -231,8 +231,8 @@ Emulator       {emulator.url}
   connection   comms_mining_prod    is its tenant {PROD}
 
 What to click first:
-  1. A connection: Admin > Connections. Beside comms_mining_default, the pencil opens the form, and the first sign tests
-     it: green when the sources could be listed, else with a message.
+  1. A connection: Admin > Connections. In the row of comms_mining_default, the pencil opens the form, and the first
+     icon tests the connection: green when the sources could be listed, else with a message.
   2. A rollout with an approval: Dags > example_dev_to_prod > Trigger. The log of the task plan shows what would change
      in production. After that, open the task approve > Required Actions, read, and approve.
   3. A wait: Dags > example_fan_in > Trigger, with 1 mailbox. The task wait is deferred. Create what it waits for:
