@@ -16,7 +16,7 @@ the table there.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ with DAG(
     schedule=None,
     catchup=False,
     params={"project": "acme-dev", "source_name": "tickets"},
-    default_args={"retries": 2},
+    # Retries over half an hour survive a killed worker, a restart of the API server, and the replacement of a token:
+    # Airflow may read the old token from its cache of connections for 15 minutes.
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
     tags=["example", "comms_mining"],
     doc_md=__doc__,
 ) as dag:
