@@ -152,8 +152,8 @@ def await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 def healthy(url: str) -> bool:
     with contextlib.suppress(requests.RequestException, ValueError, KeyError):
         parts = requests.get(f"{url}/api/v2/monitor/health", timeout=5).json()
-        wanted = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all(parts[part]["status"] == "healthy" for part in wanted)
+        names = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(parts[part]["status"] == "healthy" for part in names)
     return False
 
 

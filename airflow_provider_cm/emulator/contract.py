@@ -1,7 +1,7 @@
 """
 The contract: ``contract.json``, the one description of what requests must be and what responses are.
 
-It is condensed from the vendor's own OpenAPI document of 2025. :func:`contract_for` gives it as the settings have it.
+It is condensed from the vendor's own OpenAPI document of 2025. :func:`contract_for` returns it as the settings have it.
 The server validates requests by it, the tests every response, and a tenant shows it at ``/openapi.json``.
 """
 

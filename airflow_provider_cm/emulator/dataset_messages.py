@@ -166,8 +166,8 @@ class DatasetMessages:
         attribute, condition = rule["attribute"], rule["filter"]
         kind = condition["kind"]
         if attribute == "labels" and kind in ("string_any_of", "string_none_of"):
-            wanted = set(condition.get("any_of", condition.get("none_of", ())))
-            return lambda each: wanted.isdisjoint(self.labels(each)) == (kind == "string_none_of")
+            labels = set(condition.get("any_of", condition.get("none_of", ())))
+            return lambda each: labels.isdisjoint(self.labels(each)) == (kind == "string_none_of")
         if attribute == "attachment_property_num_attachments" and kind == "number_range":
             least, most = condition.get("minimum"), condition.get("maximum")
 

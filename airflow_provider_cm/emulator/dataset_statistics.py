@@ -39,8 +39,8 @@ class _Group:
         self.labeled += bool(labels)
         self.labels.update(labels)
 
-    def numbers(self, wanted: list[str]) -> list[float]:
-        return [float(self.labels[name]) for name in wanted]
+    def numbers(self, labels: list[str]) -> list[float]:
+        return [float(self.labels[name]) for name in labels]
 
 
 class _Groups:
@@ -58,7 +58,7 @@ class _Groups:
         for key in self._keys(each):
             self._groups[key].add(labels)
 
-    def series(self, wanted: list[str]) -> list[Json]:
+    def series(self, labels: list[str]) -> list[Json]:
         """Write the groups as a time series; every label counts as positive."""
         return [
             {
@@ -66,12 +66,12 @@ class _Groups:
                 "expected_count_any": float(group.messages),
                 "expected_count_positive": float(group.labeled),
                 "expected_count_negative": 0.0,
-                "label_sentiment_counts": [part for number in group.numbers(wanted) for part in (number, 0.0)],
+                "label_sentiment_counts": [part for number in group.numbers(labels) for part in (number, 0.0)],
             }
             for key, group in sorted(self._groups.items())
         ]
 
-    def counts(self, settings: Json, wanted: list[str]) -> Json:
+    def counts(self, settings: Json, labels: list[str]) -> Json:
         """Write the groups that the request names, or the largest ones."""
         largest = sorted(self._groups, key=lambda key: (-self._groups[key].messages, key))
         values = settings.get("values", largest)[: max(int(settings.get("limit", len(largest))), 0)]
@@ -79,9 +79,9 @@ class _Groups:
         return {
             "settings": settings,
             "values": values,
-            "labels": wanted,
+            "labels": labels,
             "num_comments": [float(group.messages) for group in groups],
-            "num_labels": [group.numbers(wanted) for group in groups],
+            "num_labels": [group.numbers(labels) for group in groups],
         }
 
 
@@ -97,19 +97,19 @@ def counted_labels(request: Json, messages: DatasetMessages) -> list[str]:
     return []
 
 
-def count_messages(messages: DatasetMessages, request: Json, wanted: list[str]) -> Json:
+def count_messages(messages: DatasetMessages, request: Json, labels: list[str]) -> Json:
     """
     Count the messages that a request lets through.
 
-    :param wanted: the labels to count.
+    :param labels: the labels to count.
     :return: the statistics of a response.
     :raises RefusedRequestError: 422 for a time zone that does not exist.
     """
     rules, attributes = request.get("comment_filter", {}), request.get("attribute_filters", ())
     groups = _groups_of(request)
-    if wanted or groups or attributes or any(rules.get(name) for name in rules):
+    if labels or groups or attributes or any(rules.get(name) for name in rules):
         chosen = filter(messages.filter(rules, attributes), messages.walk("timestamp"))
-        total, edges = _count(chosen, messages, wanted, list(groups.values()))
+        total, edges = _count(chosen, messages, labels, list(groups.values()))
     else:
         total, edges = _Group(), _edges(messages)
         total.messages = messages.count()
@@ -117,23 +117,23 @@ def count_messages(messages: DatasetMessages, request: Json, wanted: list[str]) 
     properties = request.get("string_user_property_counts", ())
     answer: Json = {
         "thread_mode": bool(request.get("thread_mode", False)),
-        "by_labels": wanted,
+        "by_labels": labels,
         "by_label_properties": list(request["by_label_properties"]),
         "num_comments": float(total.messages),
         "min_timestamp": output[0] if output else None,
         "max_timestamp": output[-1] if output else None,
-        "label_counts": {name: {"positive": float(total.labels[name]), "negative": 0.0} for name in wanted},
+        "label_counts": {name: {"positive": float(total.labels[name]), "negative": 0.0} for name in labels},
         "string_user_property_counts": [
-            groups[f"property {number}"].counts(settings, wanted) for number, settings in enumerate(properties)
+            groups[f"property {number}"].counts(settings, labels) for number, settings in enumerate(properties)
         ],
         "email_property_counts": {},
         "thread_histogram_counts": {},
         "timezone": request.get("timezone", "UTC"),
     }
     if "series" in groups:
-        answer["label_timeseries"] = groups["series"].series(wanted)
+        answer["label_timeseries"] = groups["series"].series(labels)
     if "sources" in groups:
-        answer["source_counts"] = groups["sources"].counts(request["source_counts"], wanted)
+        answer["source_counts"] = groups["sources"].counts(request["source_counts"], labels)
     return answer
 
 
@@ -151,12 +151,12 @@ def _groups_of(request: Json) -> dict[str, _Groups]:
 
 
 def _count(
-    chosen: Iterable[DatasetMessage], messages: DatasetMessages, wanted: list[str], groups: list[_Groups]
+    chosen: Iterable[DatasetMessage], messages: DatasetMessages, names: list[str], groups: list[_Groups]
 ) -> tuple[_Group, list[int]]:
     total, edges = _Group(), list[int]()
     for each in chosen:
         edges = [*edges[:1], each.message.timestamp]
-        labels = set(messages.labels(each)) if wanted or groups else set()
+        labels = set(messages.labels(each)) if names or groups else set()
         total.add(labels)
         for group in groups:
             group.add(each, labels)

@@ -27,7 +27,7 @@ class SourceHolder(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """Tells the time."""
+        """Returns the time."""
 
     @property
     def sources(self) -> Mapping[str, StoredSource]:
@@ -130,9 +130,9 @@ class Datasets:
         return any(each is not None and each.created == created for each in matches)
 
     def _checked(
-        self, tenant: SourceHolder, wanted: Iterable[str], dataset: StoredDataset | None, settings: EmulatorSettings
+        self, tenant: SourceHolder, ids: Iterable[str], dataset: StoredDataset | None, settings: EmulatorSettings
     ) -> tuple[str, ...]:
-        source_ids = tuple(dict.fromkeys(wanted))
+        source_ids = tuple(dict.fromkeys(ids))
         if settings.unknown_source != "accept":
             for each in source_ids:
                 if each not in tenant.sources:

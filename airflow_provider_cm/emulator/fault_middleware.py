@@ -53,7 +53,7 @@ class _Answer:
 
 
 class FaultMiddleware:
-    """Hands each request on, unless a fault is meant for it."""
+    """Passes each request on, unless a fault applies to it."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
         self.app = app
@@ -122,7 +122,7 @@ class FaultMiddleware:
                 await _send(answer, send)
 
     def _made_up(self, fault: Fault, real: _Answer | None) -> _Answer:
-        """Make the answer that a fault gives in place of the real one, or that it spoils if there is no real one."""
+        """Make the answer that a fault sends instead of the real one, or the one to spoil if there is no real one."""
         status = fault.status or 200
         match fault.kind:
             case "wrong-envelope":

@@ -1,7 +1,7 @@
 """
 Faults: which requests are to go wrong, how often, when and how.
 
-A :class:`Fault` is a plain description; :class:`Faults` keeps those in force and tells for each request which one it
+A :class:`Fault` is a plain description; :class:`Faults` holds the active ones and decides for each request which one it
 meets. :mod:`airflow_provider_cm.emulator.fault_middleware` carries them out. In process, on the command line and at the
 admin endpoint a fault says the same things in the same words::
 
@@ -271,7 +271,7 @@ class Faults:
             self._armed.clear()
 
     def remaining(self) -> list[Fault]:
-        """List the faults still in force, each with what is left of its ``skip`` and ``times``; empty if none is."""
+        """List the faults still in force, each with the rest of its ``skip`` and ``times``; empty if none is."""
         with self._lock:
             return [each.fault.model_copy(update={"skip": each.skip, "times": each.times}) for each in self._armed]
 

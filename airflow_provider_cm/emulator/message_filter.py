@@ -170,10 +170,10 @@ def _values(values: Collection[Any], rule: Json, prefix: str = "") -> bool:
     """Check a list of values: ``one_of`` must have one of them, and ``not_one_of`` none."""
     if not values and rule.get("include_missing"):
         return True
-    wanted, unwanted = rule.get(f"{prefix}one_of"), rule.get(f"{prefix}not_one_of")
-    if wanted is not None and not any(value in wanted for value in values):
+    required, forbidden = rule.get(f"{prefix}one_of"), rule.get(f"{prefix}not_one_of")
+    if required is not None and not any(value in required for value in values):
         return False
-    return unwanted is None or not any(value in unwanted for value in values)
+    return forbidden is None or not any(value in forbidden for value in values)
 
 
 def _participants(messages: Collection[Json], rules: Json) -> bool:

@@ -86,10 +86,10 @@ class MessageStore:
     def get(self, tenant: str, source: str, ids: Iterable[str]) -> dict[str, StoredMessage]:
         """Return those of the messages that exist, by id."""
         key = self._keys.get((tenant, source))
-        wanted = list(ids) if key is not None else []
+        requested = list(ids) if key is not None else []
         matches: dict[str, StoredMessage] = {}
-        for start in range(0, len(wanted), _IDS_AT_ONCE):
-            some = wanted[start : start + _IDS_AT_ONCE]
+        for start in range(0, len(requested), _IDS_AT_ONCE):
+            some = requested[start : start + _IDS_AT_ONCE]
             marks = ",".join("?" * len(some))
             query = f"SELECT {_COLUMNS} FROM messages WHERE source=? AND id IN ({marks})"  # noqa: S608  marks only
             matches.update((row[0], _message(row)) for row in self._db.execute(query, (key, *some)))

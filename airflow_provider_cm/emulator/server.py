@@ -46,7 +46,7 @@ class EmulatorServer:
     :param host: address to listen on. Any but ``127.0.0.1`` makes up random tokens.
     :param fill: puts in the tenants to start with, such as a seed file's; the default ones if not given.
     :param state_file: keeps tenants, projects and sources across restarts.
-    :param clock: gives the time for timestamps, the ``Date`` header, rate limits and the expiry of tokens.
+    :param clock: returns the time for timestamps, the ``Date`` header, rate limits and the expiry of tokens.
     :param middleware: ASGI layers to put around the API (see :func:`airflow_provider_cm.emulator.middleware.build`).
     :param check_responses: check every response against the contract, and answer 500 for one that breaks it; by default
         only if the environment variable ``COMMS_MINING_EMULATOR_CHECK_RESPONSES`` is set.
@@ -229,7 +229,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which tells when it is ready, or that it never will be."""
+    """uvicorn, which reports when it is ready, or that it failed to start."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

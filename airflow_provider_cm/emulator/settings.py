@@ -18,7 +18,7 @@ _Count = Annotated[int, Field(ge=0)]
 
 class EmulatorSettings(DatasetSettings):
     """
-    One emulator's behavior, immutable; :meth:`changed` gives a copy with other values.
+    One emulator's behavior, immutable; :meth:`changed` returns a copy with other values.
 
     Values may be given as text (``"409"``, ``"true"``, ``"none"``, ``"en,de"``), since they come from a command line.
     """

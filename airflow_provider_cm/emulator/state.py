@@ -41,7 +41,7 @@ class State:
     Tenants, tokens, settings and the record of what was done.
 
     :param settings: what to start with and return to on :meth:`reset`.
-    :param clock: gives the time for timestamps, the ``Date`` header and the expiry of tokens.
+    :param clock: returns the time for timestamps, the ``Date`` header and the expiry of tokens.
     :param random_tokens: make up the tokens and the secret, for a server that others can reach.
     :param fill: puts in what the state begins with; the default tenants if not given.
     """
@@ -184,7 +184,7 @@ class State:
             return self.settings
 
     def seconds_to_wait(self, authorization: str) -> float | None:
-        """Count a request against its token's rate limit; if it is over, tell how long until one is allowed."""
+        """Count a request against its token's rate limit; if it is over, return the time until one is allowed."""
         with self.lock:
             limit = self.settings.rate_limit
             if limit is None:

@@ -25,7 +25,7 @@ _LAST = 2**62
 @dataclass(frozen=True)
 class StreamPage:
     """
-    What a stream gives at one time.
+    One page of a stream.
 
     :param messages: those that its filter lets through.
     :param filtered: how many it did not let through.

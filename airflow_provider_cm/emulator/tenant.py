@@ -39,7 +39,7 @@ class Tenant:
     Not thread-safe by itself: callers hold the lock of the state that it belongs to.
 
     :param path: where it is mounted, ``/`` or ``/<org>/<tenant>/reinfer_``.
-    :param clock: gives the time for every timestamp.
+    :param clock: returns the time for every timestamp.
     :param record: called with every write that was carried out.
     """
 
@@ -313,8 +313,8 @@ def _same(one: tuple[str, str], other: tuple[str, str], settings: EmulatorSettin
 
 
 def _fold(
-    records: Iterable[_Record], settings: EmulatorSettings, name_of: Callable[[_Record], str], wanted: str
+    records: Iterable[_Record], settings: EmulatorSettings, name_of: Callable[[_Record], str], name: str
 ) -> _Record | None:
     if settings.names_case_sensitive:
         return None
-    return next((record for record in records if name_of(record).lower() == wanted.lower()), None)
+    return next((record for record in records if name_of(record).lower() == name.lower()), None)

@@ -54,12 +54,12 @@ class TenantHandle:
         return f"{self._url}{f'/{organization}' if organization else ''}/identity_/connect/token"
 
     def add_project(self, name: str, **fields: object) -> dict[str, Any]:
-        """Add a project, with ``title`` and ``description`` if wanted."""
+        """Add a project; ``title`` and ``description`` are optional."""
         state = self._state
         check_name(name, "createProject", "name", state.settings)
         with state.lock:
-            wanted = check_body({"project": fields}, "createProject", state.settings)["project"]
-            project = state.tenant(self.path).add_project(name, wanted, state.settings)
+            values = check_body({"project": fields}, "createProject", state.settings)["project"]
+            project = state.tenant(self.path).add_project(name, values, state.settings)
             state.changed()
             return project_json(project, state.settings)
 
@@ -83,24 +83,24 @@ class TenantHandle:
         state = self._state
         check_name(name, "createSource", "source_name", state.settings)
         with state.lock:
-            wanted = self._source_fields(fields, update=False)
+            values = self._source_fields(fields, update=False)
             tenant = state.tenant(self.path)
-            source = tenant.create_source(project, name, wanted, state.settings)
+            source = tenant.create_source(project, name, values, state.settings)
             tenant.set_comments(source, messages)
             state.changed()
             return self._show(source)
 
     def update_source(self, project: str, name: str, **fields: object) -> dict[str, Any]:
-        """Change a source as an update does, for instance as somebody else's."""
+        """Change a source as an update does, for instance one by another client."""
         state = self._state
         with state.lock:
-            wanted = self._source_fields(fields, update=True)
-            source = state.tenant(self.path).update_source(project, name, wanted, state.settings)
+            values = self._source_fields(fields, update=True)
+            source = state.tenant(self.path).update_source(project, name, values, state.settings)
             state.changed()
             return self._show(source)
 
     def delete_source(self, project: str, name: str) -> None:
-        """Delete a source, for instance as somebody else would."""
+        """Delete a source, for instance as another client would."""
         state = self._state
         with state.lock:
             state.tenant(self.path).delete_source(self._find(project, name).id, state.settings)
@@ -135,13 +135,13 @@ class TenantHandle:
             return message_jsons(target.store.scan(self.path, target.source), target, markup=True)
 
     def delete_messages(self, project: str, name: str, ids: Iterable[str]) -> int:
-        """Delete messages, for instance as somebody else would; give the number of those that were there."""
+        """Delete messages, for instance as another client would; return the number of those that existed."""
         with self._state.lock:
             return self._state.messages.delete(self.path, self._messages_of(project, name).source, ids)
 
     @property
     def bill(self) -> Bill:
-        """What the tenant would have paid for since the start: messages created, and updates that changed a text."""
+        """The tenant's bill since the start: messages created, and updates that changed a text."""
         with self._state.lock:
             return self._state.messages.bill(self.path)
 
@@ -185,9 +185,9 @@ class TenantHandle:
         with state.lock:
             ids = [self._find(*_project_and_name(each, project)).id for each in sources]
             body = {"dataset": {"source_ids": ids, **fields}}
-            wanted = check_body(body, "createDataset", state.settings)["dataset"]
+            values = check_body(body, "createDataset", state.settings)["dataset"]
             tenant = state.tenant(self.path)
-            dataset, _ = tenant.datasets.create(tenant, project, name, wanted, state.settings)
+            dataset, _ = tenant.datasets.create(tenant, project, name, values, state.settings)
             state.changed()
             return dataset_json(dataset, state.settings)
 

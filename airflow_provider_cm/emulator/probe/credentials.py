@@ -24,7 +24,7 @@ class DeniedError(Exception):
 
 
 class Credentials(Protocol):
-    """Gives the token to send, and another one when that was refused."""
+    """The token to send, and another one after a refusal."""
 
     def token(self) -> str:
         """Return the token."""

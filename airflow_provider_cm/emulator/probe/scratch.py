@@ -126,7 +126,7 @@ class ScratchProject:
         """
         Delete all that it made, and look for what may have been made without an answer.
 
-        :return: what is left, and what can't be known.
+        :return: the leftovers, and those that may exist.
         """
         self._bench = None
         left_datasets, unsure_datasets = self.datasets.clean()

@@ -84,7 +84,7 @@ class ScratchDatasets:
         """
         Delete all that it made.
 
-        :return: what is left, and what can't be known.
+        :return: the leftovers, and those that may exist.
         """
         left, unsure = [], []
         for name in list(self._names):

@@ -178,7 +178,7 @@ def list_changes(call: AdminCall) -> Response:
 
 @_route("GET", "/faults")
 def list_faults(call: AdminCall) -> Response:
-    """List the faults in force, with what is left of each."""
+    """List the faults in force, with the rest of their ``skip`` and ``times``."""
     return ok(faults=[each.shown() for each in call.state.faults.remaining()])
 
 

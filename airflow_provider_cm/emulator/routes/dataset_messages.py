@@ -129,7 +129,7 @@ def labellings(call: OperationCall) -> Response:
 
 @operation("updateCommentLabelling")
 def annotate(call: OperationCall) -> Response:
-    """Replace annotations of a message: what is left out stays, what is empty goes."""
+    """Replace annotations of a message: those left out stay, empty ones are deleted."""
     messages, body = messages_of(call), call.body
     matches = messages.find([call.path["comment_uid"]])
     if not matches:

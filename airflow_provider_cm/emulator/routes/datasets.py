@@ -107,7 +107,7 @@ def delete_dataset_by_id(call: OperationCall) -> Response:
 def _delete(call: OperationCall, dataset_id: str) -> Response:
     datasets = call.tenant.datasets
     dataset = datasets.by_id.get(dataset_id)
-    # Its messages show no more that they are annotated, unless another dataset says so.
+    # Its messages no longer show annotations, unless another dataset has some.
     messages = messages_of(call, dataset) if dataset else None
     datasets.delete(dataset_id, call.settings)
     for each in messages.find(messages.dataset.annotations) if messages else ():
