@@ -78,10 +78,10 @@ def test_a_ratio_is_that_of_the_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "shown"), [([0.01234], "0.0123 s"), ([3.0, 1.0, 2.0], "2.00 s (1.00 to 3.00)"), ([0.0], "0 s")]
+    ("values", "text"), [([0.01234], "0.0123 s"), ([3.0, 1.0, 2.0], "2.00 s (1.00 to 3.00)"), ([0.0], "0 s")]
 )
-def test_samples_show_their_spread(values: list[float], shown: str) -> None:
-    assert str(Samples(values, "s")) == shown
+def test_samples_show_their_spread(values: list[float], text: str) -> None:
+    assert str(Samples(values, "s")) == text
 
 
 def test_a_missed_goal_is_told_with_its_reason() -> None:
@@ -116,6 +116,6 @@ def test_the_memory_of_a_load_is_measured_in_a_process_of_its_own(tmp_path: Path
     loading_memory.write_data(tmp_path, 10, [case], None)
     with loading_memory.serving() as url:
         env = loading_memory.environment(url, tmp_path, (10,), None)
-        found = loading_memory.measured(case, 10, tmp_path, env)
-    assert 30 < found["mib"] < 500
-    assert found["seconds"] > 0
+        figures = loading_memory.measured(case, 10, tmp_path, env)
+    assert 30 < figures["mib"] < 500
+    assert figures["seconds"] > 0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
-# dag.test() would wait for the approval for ever, so the rollout with one runs in tests/e2e.
+# dag.test() would wait for the approval forever, so the rollout with one runs in tests/e2e.
 EXAMPLES = sorted({path.stem for path in (ROOT / "example_dags").glob("example_*.py")} - {"example_dev_to_prod"})
 PROD = "/acme/prod/reinfer_"
 UIPATH, BARE = "/acme/dev/reinfer_", "/"
@@ -135,8 +135,8 @@ def run_dags(home: Path, dags: Path, orders: list[dict[str, Any]]) -> list[dict[
 
 def returned(run: dict[str, Any], task_id: str) -> Any:
     # A run's tasks come in the order in which they started, and that of mapped ones is anyone's.
-    found = sorted((task for task in run["tasks"] if task["task_id"] == task_id), key=lambda task: task["map_index"])
-    values = [task["returned"] for task in found]
+    matches = sorted((task for task in run["tasks"] if task["task_id"] == task_id), key=lambda task: task["map_index"])
+    values = [task["returned"] for task in matches]
     return values[0] if len(values) == 1 else values
 
 

@@ -17,8 +17,8 @@ _POOL = 60
 
 
 def _samples(pattern: str) -> list[str]:
-    """Give texts that match a pattern, from hypothesis."""
-    found: list[str] = []
+    """Return texts that match a pattern, from hypothesis."""
+    matches: list[str] = []
 
     @settings(
         max_examples=_POOL,
@@ -30,10 +30,10 @@ def _samples(pattern: str) -> list[str]:
     )
     @given(st.from_regex(pattern))
     def collect(text: str) -> None:
-        found.append(text)
+        matches.append(text)
 
     collect()
-    return [text for text in found if not any(0xD800 <= ord(each) < 0xE000 for each in text)]
+    return [text for text in matches if not any(0xD800 <= ord(each) < 0xE000 for each in text)]
 
 
 _pools: dict[str, list[str]] = {}

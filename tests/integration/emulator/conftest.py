@@ -42,7 +42,7 @@ class Caller:
 
 @pytest.fixture
 def api(comms_mining_emulator: EmulatorServer) -> Iterator[Caller]:
-    """Give the tenant at the root, called by an admin."""
+    """Yield a caller of the tenant at the root, with an admin's token."""
     caller = Caller(comms_mining_emulator.url)
     with caller.session:
         yield caller

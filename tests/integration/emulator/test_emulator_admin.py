@@ -133,7 +133,7 @@ def test_what_the_handle_refuses_is_an_api_error(comms_mining_emulator: Emulator
     assert tenant.source("x", "inbox") is None
     for call in (
         lambda: tenant.add_source("x", "a b"),
-        lambda: tenant.add_source("x", "a", colour="red"),
+        lambda: tenant.add_source("x", "a", color="red"),
         lambda: tenant.add_source("absent", "a"),
         lambda: tenant.set_message_count("x", "inbox", 1),
         lambda: tenant.delete_source("x", "inbox"),

@@ -151,7 +151,7 @@ def test_random_tokens_open_what_they_should() -> None:
     ("arguments", "message"),
     [
         (["--set", "duplicate_put=410"], "error: duplicate_put: Input should be 400, 409, 422 or 'upsert' (got 410)"),
-        (["--set", "colour=red"], "error: colour: there is no such field"),
+        (["--set", "color=red"], "error: color: there is no such field"),
         (["--set", "shapes"], "error: --set shapes: should be name=value"),
         (["--rate-limit", "0"], "error: rate_limit: Input should be greater than or equal to 1 (got 0)"),
         (["--latency-ms", "x"], "error: latency_ms: "),
@@ -249,7 +249,7 @@ tenants:
     projects:
       - name: p
         sources:
-          - {name: a, colour: red}
+          - {name: a, color: red}
           - {name: a, language: klingon}
           - {name: b, bucket_id: 00000000deadbeef}
       - name: p
@@ -262,7 +262,7 @@ tenants:
         "tenants.0.path: 'acme' should be / or such as /acme/dev/reinfer_",
         "tenants.0.projects: 'p' appears 2 times",
         "tenants.0.projects.0.sources: 'a' appears 2 times",
-        "tenants.0.projects.0.sources.0: Additional properties are not allowed ('colour' was unexpected)",
+        "tenants.0.projects.0.sources.0: Additional properties are not allowed ('color' was unexpected)",
         "tenants.0.projects.0.sources.1: 'klingon' is not one of",
         "tenants.0.projects.0.sources.2: no bucket of this tenant has the id '00000000deadbeef'",
     ):
@@ -277,7 +277,7 @@ tenants:
         ("", "value: "),
         ("tenants: []", "tenants: "),
         ("tenants: [{}]", "tenants.0.path: is required"),
-        ("tenants: [{path: /, colour: red}]", "tenants.0.colour: there is no such field"),
+        ("tenants: [{path: /, color: red}]", "tenants.0.color: there is no such field"),
         ("tenants: [{path: /, projects: [{name: a b}]}]", "tenants.0.projects.0.name: "),
         ("tenants: [{path: /_emulator/x}]", "tenants.0.path: "),
     ],

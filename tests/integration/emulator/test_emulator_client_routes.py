@@ -1,4 +1,4 @@
-"""What the vendor's official client asks for beside sources."""
+"""The requests of the vendor's official client besides those for sources."""
 
 from __future__ import annotations
 

@@ -78,17 +78,17 @@ def test_valid_bodies_pass_and_invalid_ones_do_not(server: EmulatorServer, opera
     bodies = Bodies(random.Random(f"{SEED} {operation_id}"), contract.components)
     count = -(-BODIES // len(_with_bodies()))
     api = Caller(server.url)
-    seen = {"valid": 0, "invalid": 0}
+    counts = {"valid": 0, "invalid": 0}
     with api.session:
-        while min(seen.values()) < count:
-            valid = seen["valid"] < count
+        while min(counts.values()) < count:
+            valid = counts["valid"] < count
             body = bodies.make(described.request.schema)
             if not valid:
                 body = bodies.spoil(copy.deepcopy(body))
             kind = "valid" if judge.is_valid(body) else "invalid"
-            if seen[kind] >= count:
+            if counts[kind] >= count:
                 continue
-            seen[kind] += 1
+            counts[kind] += 1
             answer = api(described.method, path, json_text=bodies.text(body))
             allowed = POSSIBLE if kind == "valid" else {400}
             assert answer.status_code in allowed, (kind, body, answer.text)
@@ -98,12 +98,12 @@ def test_a_wrong_field_in_a_response_is_found(server: EmulatorServer, monkeypatc
     real = serializers.source_json
 
     def planted(*arguments: Any, **options: Any) -> dict[str, Any]:
-        return {**real(*arguments, **options), "colour": "red"}
+        return {**real(*arguments, **options), "color": "red"}
 
     server.reset()
     monkeypatch.setattr(source_routes, "source_json", planted)
     answer = Caller(server.url)("PUT", "/api/v1/sources/acme-dev/inbox", {"source": {}})
-    reason = "breaks the contract: Additional properties are not allowed ('colour' was unexpected) (in source)"
+    reason = "breaks the contract: Additional properties are not allowed ('color' was unexpected) (in source)"
     assert (answer.status_code, reason in answer.json()["message"]) == (500, True)
     # What fails each test in which a response breaks the contract; here that is the point.
     assert len(response_check.VIOLATIONS) == 1

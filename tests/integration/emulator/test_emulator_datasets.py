@@ -89,7 +89,7 @@ def test_the_limits_of_membership(api: Caller, comms_mining_emulator: EmulatorSe
     )
     for name in ("a", "b"):
         _create(api, f"/api/v1/datasets/acme-dev/{name}", source_ids=[one])
-    # One that holds the source already may be told so again.
+    # A dataset that holds the source already accepts it again.
     assert api("POST", "/api/v1/datasets/acme-dev/b", {"dataset": {"source_ids": [one]}}).status_code == 200
     assert api("PUT", URL, {"dataset": {"source_ids": [one]}}).status_code == 403
 
@@ -159,8 +159,8 @@ def test_definitions_come_back_as_the_vendors_client_expects_them(api: Caller) -
 def _annotate(api: Caller, uid: str, **body: object) -> dict[str, Any]:
     answer = api("POST", f"{PRIVATE}/labellings/{uid}", body)
     assert answer.status_code == 200, answer.text
-    shown: dict[str, Any] = answer.json()
-    return shown
+    labelling: dict[str, Any] = answer.json()
+    return labelling
 
 
 def test_annotations_left_out_stay_and_empty_ones_go(api: Caller, comms_mining_emulator: EmulatorServer) -> None:
@@ -171,10 +171,10 @@ def test_annotations_left_out_stay_and_empty_ones_go(api: Caller, comms_mining_e
     _annotate(api, uid, labelling=[{"group": "default", "assigned": [label], "dismissed": [other]}])
     span = {"content_part": "body", "message_index": 0, "utf16_byte_start": 0, "utf16_byte_end": 4}
     entity = {"name": "number", "formatted_value": "No", "span": span}
-    shown = _annotate(api, uid, entities={"assigned": [entity], "dismissed": []})
-    assert shown["labelling"] == [{"group": "default", "assigned": [label], "dismissed": [other]}]
-    assert shown["entities"]["assigned"] == [{**entity, "span": {**span, "char_start": 0, "char_end": 2}}]
-    assert shown["comment"]["has_annotations"] is True
+    labelling = _annotate(api, uid, entities={"assigned": [entity], "dismissed": []})
+    assert labelling["labelling"] == [{"group": "default", "assigned": [label], "dismissed": [other]}]
+    assert labelling["entities"]["assigned"] == [{**entity, "span": {**span, "char_start": 0, "char_end": 2}}]
+    assert labelling["comment"]["has_annotations"] is True
     assert [each["name"] for each in api("GET", URL).json()["dataset"]["label_defs"]] == ["A > B", "C"]
     copy = api(
         "PUT",
@@ -196,8 +196,8 @@ def test_a_message_that_was_deleted_and_came_again_has_no_annotations(
     tenant = comms_mining_emulator.tenant("/")
     tenant.delete_messages("acme-dev", "inbox", ["1"])
     tenant.add_messages("acme-dev", "inbox", [{"id": "1", "messages": [{"body": {"text": "Again"}}]}])
-    found = api("GET", f"{PRIVATE}/labellings?id={source['id']}.1").json()["results"]
-    assert [each["labelling"][0]["assigned"] for each in found] == [[]]
+    results = api("GET", f"{PRIVATE}/labellings?id={source['id']}.1").json()["results"]
+    assert [each["labelling"][0]["assigned"] for each in results] == [[]]
 
 
 def test_pages_of_annotated_messages_end_with_an_empty_one(api: Caller, comms_mining_emulator: EmulatorServer) -> None:
@@ -205,17 +205,17 @@ def test_pages_of_annotated_messages_end_with_an_empty_one(api: Caller, comms_mi
     _create(api, source_ids=[source["id"]])
     for number in (1, 3):
         _annotate(api, f"{source['id']}.{number}", labelling=[{"assigned": [{"name": "A"}]}])
-    seen, after = [], ""
+    ids, after = [], ""
     while True:
         page = api(
             "GET", f"{PRIVATE}/labellings?source_id={source['id']}&return_predictions=false&limit=1{after}"
         ).json()
         if not page["results"]:
             break
-        seen += [each["comment"]["id"] for each in page["results"]]
+        ids += [each["comment"]["id"] for each in page["results"]]
         assert after != f"&after={page['after']}"
         after = f"&after={page['after']}"
-    assert (seen, "after" in page) == (["1", "3"], False)
+    assert (ids, "after" in page) == (["1", "3"], False)
 
 
 # What the vendor's client sends, as it sends it: one segment for project and name, and filters that say nothing.
@@ -243,17 +243,17 @@ def test_the_clients_queries_and_statistics(api: Caller, comms_mining_emulator: 
     ids = [[each["comment"]["id"] for each in page["results"]] for page in (first, second)]
     assert (ids, "continuation" in second) == ([["3", "2"], ["1"]], False)
     labelled = {"attribute": "labels", "filter": {"kind": "string_any_of", "any_of": ["A"]}}
-    found = api("POST", f"{path}/query", {**wanted, "attribute_filters": [labelled], "limit": 9}).json()["results"]
-    assert "2" in [each["comment"]["id"] for each in found]
+    results = api("POST", f"{path}/query", {**wanted, "attribute_filters": [labelled], "limit": 9}).json()["results"]
+    assert "2" in [each["comment"]["id"] for each in results]
     for order in ({"kind": "sample", "seed": 7}, {"kind": "by_label", "label": "A"}):
-        seen, body = [], {"order": order, "limit": 1}
+        uids_in_order, body = [], {"order": order, "limit": 1}
         while True:
             page = api("POST", f"{path}/query", body).json()
-            seen += [each["comment"]["id"] for each in page["results"]]
+            uids_in_order += [each["comment"]["id"] for each in page["results"]]
             if "continuation" not in page:
                 break
             body["continuation"] = page["continuation"]
-        assert sorted(seen) == ["1", "2", "3"]
+        assert sorted(uids_in_order) == ["1", "2", "3"]
 
 
 # What the contract requires of statistics, and the one body without it that the vendor's client sends.
@@ -332,9 +332,9 @@ def test_statistics_by_source_and_user_property(api: Caller, comms_mining_emulat
     source = _load_years(api, comms_mining_emulator)
     settings = [{"group_by": "Region"}, {"group_by": "string:Region", "values": ["US", "APAC"]}]
     body = {"by_label_properties": [], "source_counts": {"limit": 1}, "string_user_property_counts": settings}
-    found = api("POST", f"{PRIVATE}/statistics", body).json()["statistics"]
-    assert (found["source_counts"]["values"], found["source_counts"]["num_comments"]) == ([source["id"]], [4.0])
-    counts = [(each["values"], each["num_comments"]) for each in found["string_user_property_counts"]]
+    counted = api("POST", f"{PRIVATE}/statistics", body).json()["statistics"]
+    assert (counted["source_counts"]["values"], counted["source_counts"]["num_comments"]) == ([source["id"]], [4.0])
+    counts = [(each["values"], each["num_comments"]) for each in counted["string_user_property_counts"]]
     assert counts == [(["EU", "US"], [2.0, 1.0]), (["US", "APAC"], [1.0, 0.0])]
 
 
@@ -365,8 +365,8 @@ def test_predictions_on_request_are_those_of_exports(api: Caller, comms_mining_e
     names = {" > ".join(label["name"]) for labels in exported.values() for label in labels}
     chosen = min(names)
     limited = api("POST", path, {"uids": uids, "labels": [{"name": chosen.split(" > "), "threshold": 0.0}]})
-    shown = {" > ".join(label["name"]) for each in limited.json()["predictions"] for label in each["labels"]}
-    assert shown == {chosen}
+    predicted = {" > ".join(label["name"]) for each in limited.json()["predictions"] for label in each["labels"]}
+    assert predicted == {chosen}
     assert api("POST", path, {"uids": [f"{source['id']}.absent"]}).status_code == 404
     assert api("POST", path.replace("/1/", "/2/"), {"uids": []}).status_code == 404
     assert api("POST", f"{PRIVATE}/labellers", {}).json()["labellers"] == [{"version": 1}]
@@ -377,8 +377,8 @@ def test_quotas_show_the_limits_that_are_set(api: Caller, comms_mining_emulator:
     _create(api, source_ids=[source["id"]])
 
     def quotas() -> dict[str, tuple[int, int]]:
-        found = api("GET", "/api/_private/quotas").json()["quotas"]
-        return {each["quota_kind"]: (each["hard_limit"], each["current_max_usage"]) for each in found}
+        quotas_json = api("GET", "/api/_private/quotas").json()["quotas"]
+        return {each["quota_kind"]: (each["hard_limit"], each["current_max_usage"]) for each in quotas_json}
 
     assert quotas() == {"sources_per_dataset": (20, 1), "datasets_per_source": (10, 1)}
     comms_mining_emulator.configure(message_quota=5, source_quota=9)
@@ -397,5 +397,5 @@ def test_datasets_survive_in_the_state_file(tmp_path: Path) -> None:
         api = Caller(server.url)
         assert api("GET", URL).json()["dataset"]["id"] == dataset["id"]
         assert [each["name"] for each in api("GET", f"{URL}/streams").json()["streams"]] == ["new"]
-        shown = api("GET", f"{PRIVATE}/labellings?id={source['id']}.1").json()["results"][0]
-        assert shown["labelling"][0]["assigned"] == [{"name": "A", "sentiment": "positive"}]
+        labelling = api("GET", f"{PRIVATE}/labellings?id={source['id']}.1").json()["results"][0]
+        assert labelling["labelling"][0]["assigned"] == [{"name": "A", "sentiment": "positive"}]

@@ -105,8 +105,8 @@ def test_a_message_that_is_deleted_while_paging_shifts_nothing(
 
 
 def _predicted(api: Caller, **body: object) -> dict[str, Any]:
-    found = api("POST", URL, body).json()["comments"]
-    return {each["comment"]["id"]: each["predictions"] for each in found}
+    comments = api("POST", URL, body).json()["comments"]
+    return {each["comment"]["id"]: each["predictions"] for each in comments}
 
 
 def test_predictions_depend_on_text_and_model_and_can_be_set(
@@ -115,10 +115,10 @@ def test_predictions_depend_on_text_and_model_and_can_be_set(
     tenant = comms_mining_emulator.tenant("/")
     before = _predicted(api)
     assert before == _predicted(api)
-    found = [label for each in before.values() for label in each["labels"]]
-    assert found
-    assert all(isinstance(each["name"], list) and 0.5 <= each["probability"] <= 1 for each in found)
-    assert all(-1 <= each["sentiment"] <= 1 for each in found)
+    labels = [label for each in before.values() for label in each["labels"]]
+    assert labels
+    assert all(isinstance(each["name"], list) and 0.5 <= each["probability"] <= 1 for each in labels)
+    assert all(-1 <= each["sentiment"] <= 1 for each in labels)
     assert tenant.retrain("acme-dev", "support") == 2
     assert before != _predicted(api)
     tenant.set_predictions("acme-dev", "support", f"{sources[0]}.1", {"Late": 0.4, "Lost > Parcel": 0.9})
@@ -130,8 +130,8 @@ def test_predictions_depend_on_text_and_model_and_can_be_set(
 def test_annotations_are_exported_with_who_made_them(api: Caller, sources: list[str]) -> None:
     path = f"/api/_private/datasets/acme-dev/support/labellings/{sources[0]}.1"
     assert api("POST", path, {"labelling": [{"assigned": [{"name": "A", "sentiment": "negative"}]}]}).ok
-    shown = api("POST", URL, {"comment_uids": [f"{sources[0]}.1"]}).json()["comments"][0]["annotations"]
-    label = shown["labels"]["assigned"][0]
+    annotations = api("POST", URL, {"comment_uids": [f"{sources[0]}.1"]}).json()["comments"][0]["annotations"]
+    label = annotations["labels"]["assigned"][0]
     user = api("GET", "/auth/user").json()["user"]["id"]
     assert (label["name"], label["sentiment"], label["metadata"]["user_id"]) == ("A", "negative", user)
 

@@ -55,8 +55,8 @@ def _holds(answer: requests.Response, status: int, body: Any, headers: dict[str,
         assert body in answer.text
         assert body or answer.content == b""
     else:
-        found = answer.json()
-        assert {key: found[key] for key in body} == body
+        answer_json = answer.json()
+        assert {key: answer_json[key] for key in body} == body
     assert {name: answer.headers[name] for name in headers} == headers
     assert "Date" in answer.headers
     # What comes from a gateway knows nothing of the platform's time.
@@ -299,8 +299,8 @@ def test_which_requests_are_hit(
     comms_mining_emulator: EmulatorServer, api: Caller, options: dict[str, Any], hit: list[int]
 ) -> None:
     comms_mining_emulator.faults.add("418", **options)
-    found = [number for number, (method, path) in enumerate(CALLS) if api(method, path, EMPTY).status_code == 418]
-    assert found == hit
+    hits = [number for number, (method, path) in enumerate(CALLS) if api(method, path, EMPTY).status_code == 418]
+    assert hits == hit
     assert [number for number, each in enumerate(comms_mining_emulator.requests) if each.fault] == hit
 
 
@@ -379,7 +379,7 @@ BAD = {
     "503 kind=504": "should be '[METHOD PATH] KIND [option=value ...]'",
     "200": "kind: should be a status from 400 to 599 or one of slow-start, slow-body,",
     "boom": "kind: should be a status from 400 to 599 or one of",
-    "503 colour=red": "colour: there is no such field",
+    "503 color=red": "color: there is no such field",
     "503 times=0": "times: Input should be greater than or equal to 1",
     "503 times=x": "times: Input should be a valid integer",
     "503 seed=1": "seed goes with probability",
@@ -405,12 +405,12 @@ def test_a_bad_fault_is_one_line_and_exit_code_2(text: str, capsys: pytest.Captu
 
 def test_the_admin_endpoint_sets_lists_and_clears(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
     admin = Caller(api.base + "/_emulator", None)
-    shown = {"kind": "503", "method": "PUT", "path": "*/sources/*", "times": 2, "when": "before"}
+    fault_json = {"kind": "503", "method": "PUT", "path": "*/sources/*", "times": 2, "when": "before"}
     made = admin("POST", "/faults", {"kind": 503, "method": "PUT", "path": "*/sources/*", "times": 2})
-    assert made.json() == {"fault": shown, "status": "ok"}
-    assert admin("GET", "/faults").json()["faults"] == [shown]
+    assert made.json() == {"fault": fault_json, "status": "ok"}
+    assert admin("GET", "/faults").json()["faults"] == [fault_json]
     assert api("PUT", INBOX, EMPTY).status_code == 503
-    assert admin("GET", "/faults").json()["faults"] == [{**shown, "times": 1}]
+    assert admin("GET", "/faults").json()["faults"] == [{**fault_json, "times": 1}]
     assert admin("GET", "/requests").json()["requests"][0]["fault"] == "PUT */sources/* 503 times=2 when=before"
     assert admin("DELETE", "/faults").json() == {"status": "ok"}
     assert api("PUT", INBOX, EMPTY).status_code == 200
@@ -419,7 +419,7 @@ def test_the_admin_endpoint_sets_lists_and_clears(comms_mining_emulator: Emulato
     assert admin("GET", "/changes").json()["changes"][0]["request"] == 2
 
 
-@pytest.mark.parametrize("body", [{}, {"kind": "boom"}, {"kind": "503", "colour": 1}, {"kind": "503", "tenant": "/x"}])
+@pytest.mark.parametrize("body", [{}, {"kind": "boom"}, {"kind": "503", "color": 1}, {"kind": "503", "tenant": "/x"}])
 def test_the_admin_endpoint_explains_a_bad_fault(
     comms_mining_emulator: EmulatorServer, api: Caller, body: dict[str, Any]
 ) -> None:
@@ -471,7 +471,7 @@ def test_a_client_that_takes_no_answer_keeps_no_socket_open_beyond_the_end() -> 
         client = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=10)
         client.sendall(b"GET /api/v1/sources HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer emulator-admin\r\n\r\n")
         assert client.recv(1)
-    # It learns of the end, by a reset or not; a socket left open would keep it waiting until its own time-out fails it.
+    # It learns of the end, by a reset or not; a socket left open would keep it waiting until its own timeout fails it.
     with client, contextlib.suppress(ConnectionResetError):
         while client.recv(1 << 20):
             pass

@@ -111,9 +111,9 @@ def test_a_message_is_shown_as_it_was_sent(api: Caller, tenant: TenantHandle) ->
     assert source is not None
     sent = message(1, timestamp="2026-01-01T10:00:00+01:00", text_format="plain", messages=[{"body": marked}])
     sync(api, copy.deepcopy(sent))
-    shown = api("GET", f"{INBOX}/comments/m-1?include_markup=true").json()["comment"]
-    assert shown.pop("created_at") == shown.pop("last_modified")
-    assert shown == {
+    message_json = api("GET", f"{INBOX}/comments/m-1?include_markup=true").json()["comment"]
+    assert message_json.pop("created_at") == message_json.pop("last_modified")
+    assert message_json == {
         **sent,
         "uid": f"{source['id']}.m-1",
         "timestamp": "2026-01-01T09:00:00.000000+00:00",
@@ -138,7 +138,7 @@ BAD = [
     ({"id": "x", "messages": [{"body": {"text": "x"}, "from": ""}]}, "should be non-empty", "messages[0].from"),
     ({"id": "x", "messages": [{"body": {"text": "x"}}] * 2}, "is too long", "messages"),
     ({"id": "x", "messages": [{"body": {"text": "x" * 65537}}]}, "is too long", "messages[0].body.text"),
-    ({"id": "x", "colour": 1}, "'colour' was unexpected", None),
+    ({"id": "x", "color": 1}, "'color' was unexpected", None),
     ({"id": "x", "user_properties": {"string:A": None}}, "is not valid", "user_properties.string:A"),
     ({"id": "x", "timestamp": "yesterday"}, "does not match", "timestamp"),
 ]
@@ -182,8 +182,8 @@ def test_what_an_overwrite_leaves_out_is_cleared_or_kept(
     assert sync(api, shorter) == [0, 0, 1, 0, 0]
     comms_mining_emulator.configure(omitted_message_field="clear")
     assert sync(api, shorter) == [0, 1, 0, 1, 0]
-    shown = tenant.messages("acme-dev", "inbox")[0]
-    assert (shown["user_properties"], "thread_id" in shown) == ({}, False)
+    message_json = tenant.messages("acme-dev", "inbox")[0]
+    assert (message_json["user_properties"], "thread_id" in message_json) == ({}, False)
 
 
 def test_duplicates_in_a_batch(api: Caller, tenant: TenantHandle, comms_mining_emulator: EmulatorServer) -> None:
@@ -330,8 +330,8 @@ def test_long_bodies_are_dropped_from_the_record_oldest_first(
     comms_mining_emulator.clear_requests()
     for number in range(1, 7):
         sync(api, message(number))
-    kept = [len(each.body) for each in comms_mining_emulator.requests]
-    assert (kept[:2], sum(kept) <= 1000, kept[-1] > 0, len(kept)) == ([0, 0], True, True, 6)
+    sizes = [len(each.body) for each in comms_mining_emulator.requests]
+    assert (sizes[:2], sum(sizes) <= 1000, sizes[-1] > 0, len(sizes)) == ([0, 0], True, True, 6)
     assert comms_mining_emulator.requests[0].dropped > 200
 
 

@@ -30,15 +30,15 @@ def test_pages_follow_the_timestamp_and_end(api: Caller, tenant: TenantHandle) -
     # Two with the same timestamp, on either side of a page's end.
     sent = [message(3), message(1), message(2), {**message(2), "id": "m-2b"}, message(4)]
     tenant.add_messages("acme-dev", "inbox", sent)
-    found: list[list[str]] = []
+    pages: list[list[str]] = []
     query: dict[str, Any] = {"limit": 2}
     while True:
         page = api("GET", PRIVATE, params=query).json()
-        found.append(ids(page))
+        pages.append(ids(page))
         if "continuation" not in page:
             break
         query["after"] = page["continuation"]
-    assert found == [["m-1", "m-2"], ["m-2b", "m-3"], ["m-4"]]
+    assert pages == [["m-1", "m-2"], ["m-2b", "m-3"], ["m-4"]]
     turned = api("GET", PRIVATE, params={"direction": "descending", "limit": 3}).json()
     assert ids(turned) == ["m-4", "m-3", "m-2b"]
     rest = api("GET", PRIVATE, params={"direction": "descending", "after": turned["continuation"]}).json()
@@ -126,7 +126,7 @@ def test_a_filter_counts_what_it_says(api: Caller, tenant: TenantHandle, rules: 
 
 def test_a_filter_is_a_closed_object_and_its_times_are_times(api: Caller, tenant: TenantHandle) -> None:
     for comment_filter, status in (
-        ({"colour": "red"}, 400),
+        ({"color": "red"}, 400),
         ({"user_properties": {"Region": {"one_of": ["EU"]}}}, 400),
         ({"timestamp": {"minimum": "yesterday"}}, 422),
     ):
@@ -154,7 +154,7 @@ def test_threads(api: Caller, tenant: TenantHandle) -> None:
     answer = message(2, messages=[{"body": {"text": "Here"}, "from": "b@example.com", "to": ["a@example.org"]}])
     tenant.add_messages("acme-dev", "inbox", [answer, message(1), {"id": "alone"}])
     assert api("GET", f"{INBOX}/threads").json()["threads"] == [{"thread_id": "t", "comments": ["m-1", "m-2"]}]
-    shown = api("GET", PRIVATE, params={"include_thread_properties": "true"}).json()
+    page = api("GET", PRIVATE, params={"include_thread_properties": "true"}).json()
     common = {
         "duration": 86400.0,
         "response_time": 86400.0,
@@ -162,7 +162,7 @@ def test_threads(api: Caller, tenant: TenantHandle) -> None:
         "num_participants": 2,
         "first_sender": "a@example.org",
     }
-    by_id = dict(zip(ids(shown), shown["thread_properties"], strict=True))
+    by_id = dict(zip(ids(page), page["thread_properties"], strict=True))
     assert by_id["m-2"] == {**common, "thread_position": 1}
     assert by_id["alone"] == {}
 
@@ -263,9 +263,9 @@ def test_attachments_are_uploaded_first_and_found_by_reference(api: Caller, tena
     metadata = {"name": "a.bin", "size": len(content), "content_type": "application/pdf"}
     bare = {**metadata, "name": "b.bin", "content_hash": "0" * 64}
     sync(api, message(1, attachments=[{**metadata, "content_hash": digest}, bare]))
-    shown = api("GET", f"{INBOX}/comments/m-1").json()["comment"]["attachments"]
+    attachments = api("GET", f"{INBOX}/comments/m-1").json()["comment"]["attachments"]
     # Metadata without bytes is allowed, and has no reference.
-    assert shown == [{**metadata, "content_hash": digest, "attachment_reference": digest}, bare]
+    assert attachments == [{**metadata, "content_hash": digest, "attachment_reference": digest}, bare]
     assert api("GET", f"/api/v1/attachments/{digest}").content == content
     assert api("GET", f"/api/v1/attachments/{'0' * 64}").status_code == 404
     assert Caller(tenant.endpoint + "/acme/dev/reinfer_")("GET", f"/api/v1/attachments/{digest}").status_code == 404

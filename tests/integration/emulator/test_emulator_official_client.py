@@ -2,7 +2,7 @@
 ``shapes=full``: what the vendor's command-line client sends and insists on, request by request.
 
 The client pushes a full name as one path segment (``acme-dev%2Finbox``), doubles the slash after a base URL that ends
-in one, sends nothing but Authorization beside the body's type, and refuses an answer without a ``status`` that agrees
+in one, sends nothing but Authorization besides the body's type, and refuses an answer without a ``status`` that agrees
 with HTTP's, or a source without ``language`` and ``_kind``. The requests are written by hand, byte for byte.
 """
 
@@ -22,7 +22,7 @@ BASES = ["", "/", "/acme/dev/reinfer_", "/acme/dev/reinfer_/"]
 
 
 class Client:
-    """Sends as the client does, and judges answers as it does."""
+    """Sends requests as the client does, and checks answers as it does."""
 
     def __init__(self, server: EmulatorServer, base: str = "", token: str = "emulator-admin") -> None:
         self.host = server.url.removeprefix("http://")
@@ -51,15 +51,15 @@ class Client:
         return payload
 
 
-def _source(found: dict[str, Any]) -> dict[str, Any]:
+def _source(source: dict[str, Any]) -> dict[str, Any]:
     for name in ("id", "owner", "name", "title", "description", "language", "_kind"):
-        assert isinstance(found[name], str), name
-    assert isinstance(found["should_translate"], bool)
+        assert isinstance(source[name], str), name
+    assert isinstance(source["should_translate"], bool)
     for name in ("created_at", "updated_at"):
-        assert datetime.fromisoformat(found[name]).utcoffset() is not None
-    assert isinstance(found.get("bucket_id"), str | None)
-    assert isinstance(found.get("email_transform_tag"), str | None)
-    return found
+        assert datetime.fromisoformat(source[name]).utcoffset() is not None
+    assert isinstance(source.get("bucket_id"), str | None)
+    assert isinstance(source.get("email_transform_tag"), str | None)
+    return source
 
 
 @pytest.fixture(params=BASES)
@@ -119,8 +119,8 @@ def test_kinds_come_back(comms_mining_emulator: EmulatorServer, kind: str) -> No
     client = Client(comms_mining_emulator)
     body = {"source": {"_kind": kind, "email_transform_tag": "generic.0.CONVKER5"}}
     client("PUT", "/api/v1/sources/acme-dev%2Finbox", body)
-    found = _source(client("GET", "/api/v1/sources")["sources"][0])
-    assert (found["_kind"], found["email_transform_tag"]) == (kind, "generic.0.CONVKER5")
+    source = _source(client("GET", "/api/v1/sources")["sources"][0])
+    assert (source["_kind"], source["email_transform_tag"]) == (kind, "generic.0.CONVKER5")
 
 
 def test_buckets_are_attached_kept_and_detached(client: Client) -> None:
@@ -134,8 +134,8 @@ def test_buckets_are_attached_kept_and_detached(client: Client) -> None:
     path = "/api/v1/sources/acme-dev%2Finbox"
     assert client("PUT", path, {"source": {"bucket_id": made["id"]}})["source"]["bucket_id"] == made["id"]
     # Since 0.37.2 it reads the source and sends its bucket along; 0.37.0 sent null, which detached it.
-    kept = client("POST", path, {"source": {"title": "T", "bucket_id": made["id"]}})["source"]
-    assert kept["bucket_id"] == made["id"]
+    updated = client("POST", path, {"source": {"title": "T", "bucket_id": made["id"]}})["source"]
+    assert updated["bucket_id"] == made["id"]
     detached = client("POST", path, {"source": {"title": "U", "bucket_id": None}})["source"]
     assert detached.get("bucket_id") is None
     assert client("DELETE", f"/api/_private/buckets/id:{made['id']}") == {"status": "ok"}

@@ -128,8 +128,8 @@ def test_any_request_of_sources_under_other_settings(
 @pytest.mark.parametrize("behaviour", [EmulatorSettings(), LENIENT])
 def test_the_server_shows_the_document_that_was_tested(server: EmulatorServer, behaviour: EmulatorSettings) -> None:
     server.configure(**behaviour.model_dump())
-    shown = Caller(server.tenant(TENANT).endpoint, None)("GET", "/openapi.json").json()
-    assert shown == contract_for(behaviour).document(TENANT, registered_operations())
+    document = Caller(server.tenant(TENANT).endpoint, None)("GET", "/openapi.json").json()
+    assert document == contract_for(behaviour).document(TENANT, registered_operations())
 
 
 def test_a_wrong_method_names_all_right_ones(server: EmulatorServer) -> None:

@@ -50,16 +50,16 @@ SECRETS = {"CM_TOKEN": "emulator-admin", "CM_VIEWER": "emulator-viewer", "CM_SEC
 
 @pytest.fixture
 def tenant(comms_mining_emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[TenantHandle]:
-    """Give a tenant that holds somebody's sources, and see that they are still there as they were afterwards."""
+    """Yield a tenant that holds somebody's sources, and check that the test left them unchanged."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     tenant = comms_mining_emulator.tenant(PATH)
     tenant.add_source("acme-dev", "inbox", title="T")
     tenant.add_source("acme-prod", "Inbox")
-    kept = comms_mining_emulator.state.tenant(PATH).sources
-    before = list(kept.values())
+    sources = comms_mining_emulator.state.tenant(PATH).sources
+    before = list(sources.values())
     yield tenant
-    assert list(kept.values())[:2] == before
+    assert list(sources.values())[:2] == before
 
 
 def _own(tenant: TenantHandle) -> list[str]:

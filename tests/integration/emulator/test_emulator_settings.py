@@ -301,8 +301,8 @@ def test_settings_may_be_text() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ValueError, match=r"duplicate_put: .*409.*upsert.*\(got 410\); colour: there is no such field"):
-        EmulatorSettings().changed(duplicate_put=410, colour="red")
+    with pytest.raises(ValueError, match=r"duplicate_put: .*409.*upsert.*\(got 410\); color: there is no such field"):
+        EmulatorSettings().changed(duplicate_put=410, color="red")
 
 
 def test_a_wrong_setting_changes_nothing(comms_mining_emulator: EmulatorServer) -> None:

@@ -48,19 +48,19 @@ def _everywhere(api: Caller) -> dict[str, dict[str, Any]]:
         "by id": api("GET", f"/api/v1/sources/id:{source_id}"),
         "update": api("POST", "/api/v1/sources/acme-dev/example", {"source": {"description": "Another."}}),
     }
-    shown = {}
+    shapes = {}
     for name, answer in answers.items():
         body = answer.json()
         key = "sources" if name.startswith("list") else "source"
         assert (answer.status_code, set(body), body["status"]) == (200, {key, "status"}, "ok"), name
-        shown[name] = body[key][0] if key == "sources" else body[key]
-    return shown
+        shapes[name] = body[key][0] if key == "sources" else body[key]
+    return shapes
 
 
 def test_docs_shapes_are_the_pages_examples(comms_mining_emulator: EmulatorServer, api: Caller) -> None:
     comms_mining_emulator.configure(shapes="docs")
-    shown = _everywhere(api)
-    assert {name: set(source) for name, source in shown.items()} == {
+    shapes = _everywhere(api)
+    assert {name: set(source) for name, source in shapes.items()} == {
         "create": SHOWN,
         "list all": LISTED,
         "list project": LISTED,
@@ -104,10 +104,10 @@ def test_every_field_of_a_create_is_kept(comms_mining_emulator: EmulatorServer, 
 
 
 def test_delete_and_list_are_read_your_writes(api: Caller) -> None:
-    kept, gone = api.create("kept"), api.create("gone")
+    left, gone = api.create("kept"), api.create("gone")
     deleted = api("DELETE", f"/api/v1/sources/id:{gone['id']}")
     assert (deleted.status_code, deleted.json()) == (200, {"status": "ok"})
-    assert [source["id"] for source in api("GET", "/api/v1/sources").json()["sources"]] == [kept["id"]]
+    assert [source["id"] for source in api("GET", "/api/v1/sources").json()["sources"]] == [left["id"]]
     for method in ("GET", "DELETE"):
         again = api(method, f"/api/v1/sources/id:{gone['id']}")
         assert (again.status_code, again.json()["status"]) == (404, "error")

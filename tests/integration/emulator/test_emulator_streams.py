@@ -24,7 +24,7 @@ def _add(server: EmulatorServer, *ids: str, region: str = "EU") -> None:
 
 @pytest.fixture
 def api(comms_mining_emulator: EmulatorServer) -> Caller:
-    """Give an admin of a tenant with a dataset, a message that was there before, and a stream."""
+    """Return an admin of a tenant with a dataset, a message older than the stream, and a stream."""
     tenant = comms_mining_emulator.tenant("/")
     tenant.add_source("acme-dev", "one")
     tenant.add_dataset("acme-dev", "support", sources=["one"])
@@ -60,7 +60,7 @@ def test_results_repeat_until_the_stream_is_advanced(api: Caller, comms_mining_e
     assert (rest["ids"], rest["more_results"]) == (["3"], False)
     _advance(api, rest["continuation"])
     assert _results(api)["ids"] == []
-    # An edit changes what is shown and brings nothing back; what is new comes, whatever its timestamp.
+    # An edited message does not come back; a new message comes, whatever its timestamp.
     _add(comms_mining_emulator, "3", region="US")
     _add(comms_mining_emulator, "4")
     assert _results(api)["ids"] == ["4"]
