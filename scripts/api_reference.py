@@ -50,7 +50,15 @@ PAGES = {
         "Operators",
         "All take the arguments of Airflow's `BaseOperator` too. [Operators and sensor](../operators.md) says when to "
         "use which.",
-        {"operators.sources": (), "operators.rollout": (), "operators.approval": ()},
+        {
+            "operators.sources": (),
+            "operators.rollout": (),
+            "operators.approval": (),
+            "operators.messages": (),
+            "transfers.sql_to_comms_mining": (),
+            "transfers.files_to_comms_mining": (),
+            "decorators.load_messages": ("load_messages_task",),
+        },
         methods=False,
     ),
     "sensors": Page(
@@ -71,6 +79,7 @@ PAGES = {
         {
             "api.session": ("ApiSession",),
             "api.sources": ("SourcesApi",),
+            "api.messages": ("MessagesApi", "SyncResult"),
             "api.models": ("Source",),
             "api.auth": ("DeveloperToken",),
             "api.client_credentials": ("ClientCredentials",),
@@ -96,6 +105,19 @@ PAGES = {
             "rollout.applying": ("apply",),
             "rollout.report": ("Report", "Outcome"),
             "rollout.exporting": ("export",),
+        },
+    ),
+    "loading": Page(
+        "Loading",
+        "Without Airflow; for DAGs there are [operators](operators.md). [Loading messages](../loading.md) is "
+        "the guide. Import these names from `airflow_provider_cm.loading`.",
+        {
+            "loading.loader": ("load",),
+            "loading.mapping": ("Mapping",),
+            "loading.template": ("MappingError",),
+            "loading.report": ("LoadReport", "LoadError", "Progress"),
+            "loading.options": ("LoadOptions",),
+            "loading.checkpoint": ("CheckpointStore",),
         },
     ),
     "emulator": Page(
@@ -203,8 +225,8 @@ def _unpacked(item: Any, parameter: Any) -> Iterator[Any]:
 
 def _value(attribute: Any) -> str | None:
     text = None if attribute.value is None else str(attribute.value)
-    found = re.search(r"\bdefault(?:_factory)?=(\w+|'[^']*'|\"[^\"]*\")", text or "")
-    return (found[1] if found else None) if text and text.startswith(("field(", "Field(")) else text
+    match = re.search(r"\bdefault(?:_factory)?=(\w+|'[^']*'|\"[^\"]*\")", text or "")
+    return (match[1] if match else None) if text and text.startswith(("field(", "Field(")) else text
 
 
 def _signature(item: Any) -> str:

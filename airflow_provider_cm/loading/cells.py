@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
     if kind.__name__ in _NOTHING:
         return None
     if kind.__module__ == "numpy" and hasattr(value, "item"):
-        value = value.item()
+        value = value.tolist() if kind.__name__ == "ndarray" else value.item()  # an array is a list of addresses
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Decimal):
@@ -98,10 +98,21 @@ def as_number(value: Any, column: str) -> int | float:
             number = int(exact) if exact == exact.to_integral_value() and abs(exact) < 2**63 else float(exact)
         except (ArithmeticError, ValueError):
             number = None
-    if number is None or not math.isfinite(number):
-        problem = "it is infinite" if number is not None else f"this {type(value).__name__} is no number"
+    if number is None or not is_finite(number):
+        problem = f"this {type(value).__name__} is no number" if number is None else "it is too large, or infinite"
         raise BadRowError(f"column '{column}'", problem, "use a finite number, or a string: property", _STAGE)
     return number
+
+
+def is_finite(number: float) -> bool:
+    """Return whether a number is finite, and no larger than the largest float.
+
+    :param number: an integer of any size, or a float.
+    """
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def as_moment(value: Any, column: str, zone: ZoneInfo | None) -> str:
@@ -152,6 +163,8 @@ def as_addresses(value: Any, column: str) -> list[str]:
     """
     if isinstance(value, list | tuple | set | frozenset):
         texts = [as_text(each, column) for each in map(plain, value) if each is not None]
+        if isinstance(value, set | frozenset):
+            texts.sort()  # its order is another one in the next process, which would make an update of each message
     else:
         texts = as_text(value, column).split(";")
         commas = [part for text in texts for part in text.split(",")]

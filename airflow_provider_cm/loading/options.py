@@ -79,7 +79,7 @@ def _count_or_fraction(value: object, name: str) -> int | float:
             return number
         if number != int(number) if number == number and abs(number) != float("inf") else True:
             raise ConfigurationError(
-                f"{name}: {arguments.excerpt(value)} is neither a number of rows nor a fraction; use such as 100 or 0.01"
+                f"{name}: {arguments.excerpt(value)} is neither a number of rows nor a fraction; use 100 or 0.01"
             )
         number = int(number)
     return arguments.integer(number, name, minimum=0)

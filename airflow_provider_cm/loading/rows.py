@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 _NOTHING = b"-"  # what a row that was put aside adds to the digest
 _HOPELESS = 1000
+# Raised by code that reads or encodes a value that no message can hold, such as an integer of 5,000 digits.
+_UNFIT_VALUES = (TypeError, ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
 
 
 class DuplicateIdError(Exception):
@@ -127,8 +129,7 @@ class Rows:
                 raise BadRowError(row.place, row.problem, row.remedy, "mapping")
             if type(row) is not dict and not isinstance(row, Mapping):  # the second question takes longer
                 raise BadRowError("row", f"a {type(row).__name__} is not an object", "give rows as objects", "mapping")
-            message_id, content = self._make(row)
-            body = _encoded(content)
+            message_id, body = self._encoded(row)
         except BadRowError as error:
             shown_id = message_id if isinstance(message_id, str) else None
             self._rejects.add(number, shown_id, error.stage, str(error), self._raw(row))
@@ -143,13 +144,27 @@ class Rows:
         self._advance(body)
         return Message(number, message_id, body, self.digest, self._raw(row), again)
 
+    def _encoded(self, row: Mapping[str, Any]) -> tuple[str, bytes]:
+        try:
+            message_id, content = self._make(row)
+            return message_id, _encode(content)
+        except UnicodeEncodeError:
+            problem, remedy = "a text holds half of a character (a lone surrogate)", "decode the source as UTF-8"
+        except _UNFIT_VALUES:
+            problem, remedy = "a value cannot be written as JSON", "use texts, and numbers of usual size"
+        raise BadRowError("row", problem, remedy)
+
     def _raw(self, row: Any) -> str | None:
         if not self._rejects.with_rows:
             return None
         try:
             return _encode(row).decode()
-        except (TypeError, ValueError, msgspec.MsgspecError):
+        except _UNFIT_VALUES:
+            pass
+        try:
             return _encode(str(row).encode("utf-8", "replace").decode()).decode()
+        except _UNFIT_VALUES:
+            return "null"
 
     def _meet(self, message_id: str, number: int) -> bool:
         earlier = self._met.meet(message_id, number)
@@ -166,13 +181,3 @@ class Rows:
     def _advance(self, content: bytes) -> None:
         if self._resumption is not None:
             self.digest = hashlib.blake2b(content, digest_size=16, key=self.digest).digest()
-
-
-def _encoded(content: Mapping[str, Any]) -> bytes:
-    try:
-        return _encode(content)
-    except UnicodeEncodeError:
-        problem, remedy = "a text holds half of a character (a lone surrogate)", "decode the source as UTF-8"
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        problem, remedy = "a value cannot be written as JSON", "use texts and numbers"
-    raise BadRowError("row", problem, remedy)

@@ -6,7 +6,6 @@ is told without the value that has it.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Any
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.names import check_property
+from airflow_provider_cm.loading.cells import is_finite
 from airflow_provider_cm.loading.shapes import BadRowError, a_list, a_text, an_object, known_only, sized_text
 
 MAX_TEXT = 65_536
@@ -137,15 +137,15 @@ def _check_properties(properties: object) -> None:
         kind = _kind_of(name)
         if kind == "string" and type(value) is str:
             continue
-        if kind == "number" and type(value) in (int, float) and math.isfinite(value):
+        if kind == "number" and type(value) in (int, float) and is_finite(value):
             continue
         where = f"user_properties['{printable(str(name), 80)}']"
         if kind is None:
             raise BadRowError(
                 where, "this is not a property's name", "use string:<name> or number:<name>, with 1 to 64 characters"
             )
-        if kind == "number" and isinstance(value, float):
-            raise BadRowError(where, "NaN or infinity is no number in JSON", "leave the property out")
+        if kind == "number" and type(value) in (int, float):
+            raise BadRowError(where, "it is too large, infinite or NaN, which is no number in JSON", "leave it out")
         other = "number" if kind == "string" else "string"
         what = "text" if kind == "string" else "a number"
         raise BadRowError(where, f"a {type(value).__name__} is not {what}", f"use {what}, or a {other}: property")

@@ -121,14 +121,7 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
     :return: the :class:`~airflow_provider_cm.loading.LoadReport` as a dict.
     """
 
-    template_fields: Sequence[str] = (
-        "project",
-        "source_name",
-        "mapping",
-        *_OPTIONS,
-        "partition_key",
-        "comms_mining_conn_id",
-    )
+    template_fields: Sequence[str] = tuple(_PARSERS)
     template_ext: Sequence[str] = _MAPPING_FILES
     template_fields_renderers: ClassVar[dict[str, str]] = {"mapping": "json"}
     file_fields: ClassVar[Sequence[str]] = ("mapping",)

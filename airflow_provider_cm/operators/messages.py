@@ -54,11 +54,11 @@ class LoadMessagesOperator(BaseLoadOperator):
     """
 
     messages = UnshownArgument("messages")
-    template_fields: Sequence[str] = ("messages", *BaseLoadOperator.template_fields)
     parsers = {  # noqa: RUF012  # declared in the base class
         "messages": partial(_items, noun="objects", kind=Mapping),
         **BaseLoadOperator.parsers,
     }
+    template_fields: Sequence[str] = tuple(parsers)
 
     def __init__(self, *, messages: Sequence[Mapping[str, Any]] | XComArg, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -95,14 +95,6 @@ class DeleteMessagesOperator(CommsMiningOperator):
     """
 
     ids = UnshownArgument("ids", templated=True)
-    template_fields: Sequence[str] = (
-        "project",
-        "source_name",
-        "ids",
-        "max_deletes",
-        "delete_annotated",
-        "comms_mining_conn_id",
-    )
     parsers = {  # noqa: RUF012  # declared in the base class
         "project": arguments.project,
         "source_name": arguments.source_name,
@@ -111,6 +103,7 @@ class DeleteMessagesOperator(CommsMiningOperator):
         "delete_annotated": arguments.boolean,
         **CommsMiningOperator.parsers,
     }
+    template_fields: Sequence[str] = tuple(parsers)
 
     def __init__(
         self,

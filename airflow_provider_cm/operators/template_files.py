@@ -48,10 +48,7 @@ class TemplateFiles(BaseOperator):
     def render_template(
         self, content: Any, context: Any, jinja_env: Any = None, seen_oids: set[int] | None = None
     ) -> Any:
-        """Render a value; a text that ends like a file is one only in an argument that may be a file.
-
-        Arguments as in Airflow's operators.
-        """
+        """Render a value, and read a file only for an argument that may be one. Arguments as for Airflow's method."""
         if (
             isinstance(content, str)
             and content.endswith(tuple(self.template_ext))

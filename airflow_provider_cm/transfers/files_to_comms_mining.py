@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.transfers.object_files import FoundFile
 
-_FIELDS = ("path", "format", "if_empty", "delimiter", "encoding", "transform_tag")
 _IF_EMPTY = ("fail", "skip")
 _CSV_OPTIONS = ("delimiter", "encoding")
 _MOST_DATASETS = 100
@@ -78,7 +77,6 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
     :return: the report of the load as a dict.
     """
 
-    template_fields: Sequence[str] = (*BaseLoadOperator.template_fields, *_FIELDS)
     parsers: ClassVar[Mapping[str, Any]] = {
         **BaseLoadOperator.parsers,
         "path": _paths,
@@ -88,6 +86,7 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
         "encoding": _encoding,
         "transform_tag": arguments.filled_text,
     }
+    template_fields: Sequence[str] = tuple(parsers)
 
     _found: list[FoundFile] | None = None
     _format = ""

@@ -54,7 +54,10 @@ class FoundFile(NamedTuple):
 
 
 def to_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """Give a path or URL as an object."""
+    """Return a path or URL as an object.
+
+    :param path: a path or URL, with the ID of a connection if it needs one.
+    """
     return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
 
 

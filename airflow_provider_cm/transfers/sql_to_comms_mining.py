@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_cm.loading.readers.sql import Query
 
-_FIELDS = ("sql", "sql_conn_id", "parameters", "key", "page_size", "hook_params")
-
 
 def _parameters(value: object, field: str) -> list[Any] | dict[str, Any]:
     value = arguments.given(value, field)
@@ -58,7 +56,6 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
     :return: the report of the load as a dict.
     """
 
-    template_fields: Sequence[str] = (*BaseLoadOperator.template_fields, *_FIELDS)
     template_ext: Sequence[str] = (*BaseLoadOperator.template_ext, ".sql")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **BaseLoadOperator.template_fields_renderers,
@@ -76,6 +73,7 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
         "page_size": partial(arguments.integer, minimum=1),
         "hook_params": _hook_params,
     }
+    template_fields: Sequence[str] = tuple(parsers)
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from airflow.models.connection import Connection
 from packaging.requirements import Requirement
 
 from airflow_provider_cm.hooks.connection_settings import parse_connection
+from airflow_provider_cm.loading import Mapping
 from airflow_provider_cm.rollout import Manifest
 from tests.docs.blocks import BLOCKS, ROOT, Block, commands, of_kind
 from tests.features import has
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-KINDS = {"", "bash", "dag", "ini", "json", "script", "test", "text", "yaml"}
+KINDS = {"", "bash", "csv", "dag", "ini", "json", "script", "test", "text", "yaml"}
 NEEDS = {"operators.approval": "approvals", "policies": "retry policies"}  # of tests/features.py
 
 
@@ -70,10 +71,12 @@ def test_the_dags_are_parsed(tmp_path: Path) -> None:
 
     left_out = {name for name, feature in NEEDS.items() if not has(feature)}
     kept = [block for block in of_kind("dag") if not any(f"{name} import" in block.text for name in left_out)]
+    (mapping,) = (block.text for block in of_kind("yaml") if "body:" in block.text)
     for block in kept:
         folder = tmp_path / re.sub(r"[^a-z0-9]+", "_", str(block).lower())
         folder.mkdir()
         (folder / "dag.py").write_text(block.text)
+        (folder / "mapping.yaml").write_text(mapping)
         bag = DagBag(folder)
         assert bag.import_errors == {}
         assert bag.dags, block
@@ -213,11 +216,14 @@ def test_a_connection_is_valid_once_its_placeholders_are_filled(block: Block, tm
 
 
 @each("yaml")
-def test_yaml_is_a_manifest_or_a_workflow(block: Block) -> None:
+def test_yaml_is_a_manifest_a_workflow_or_a_mapping(block: Block) -> None:
     data = yaml.safe_load(block.text)
     if "jobs" in data:
         assert data["permissions"] == {"contents": "read"}
         assert all({"uses", "run"} & set(step) for job in data["jobs"].values() for step in job["steps"])
+        return
+    if "body" in data:
+        Mapping.parse(data)
         return
     names = set(re.findall(r"(?<!\$)\$\{(\w+)\}", block.text))
     manifest = Manifest.parse(block.text, dict.fromkeys(names, "acme-dev"), filename=block.page)
@@ -307,6 +313,9 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "git": _nothing,
     "mkdir": _nothing,
     "kill": _nothing,
+    "cat": _nothing,
+    "cp": _nothing,
+    "echo": _nothing,
 }
 
 

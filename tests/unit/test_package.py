@@ -12,11 +12,12 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, is_typeddict
 
 import pytest
 
 import airflow_provider_cm
+from airflow_provider_cm.api import source_fields
 from tests.features import has
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_the_wheel_holds_the_package_with_its_examples_and_nothing_else(dist: Pa
     }
     assert names - info == source_files() | example_files()
     assert "airflow_provider_cm/py.typed" in names
-    assert {PurePosixPath(name).suffix for name in names - info} == {".json", ".py", ".typed", ".yaml"}
+    assert {PurePosixPath(name).suffix for name in names - info} == {".csv", ".json", ".py", ".sql", ".typed", ".yaml"}
     assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-cm", VERSION)
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -145,12 +146,25 @@ def _documented(item: Any) -> set[str]:
     return set(re.findall(r":param (\w+):", item.__doc__ or ""))
 
 
+def _documented_with_bases(item: Any) -> set[str]:
+    """Return the documented parameters; the reference adds to those of a class those of our classes that it extends."""
+    if not inspect.isclass(item):
+        return _documented(item)
+    ours = [each for each in item.__mro__ if each.__module__.startswith("airflow_provider_cm")]
+    return {name for each in ours for name in _documented(each)}
+
+
 def _parameters(item: Any) -> set[str]:
     """Give the parameters; for a class also those that its constructor hands on to constructors of ours."""
     if not inspect.isclass(item):
-        return set(inspect.signature(item).parameters) - {"self", "cls"}
-    # Of pydantic, whose constructor has no names, and of a NamedTuple, which has no constructor.
+        names = set(inspect.signature(item).parameters) - {"self", "cls"}
+        unpacked = re.search(r"Unpack\[(\w+)\]", str(item.__annotations__))
+        # The fields of `**fields: Unpack[...]` are parameters too.
+        return names | (set(getattr(source_fields, unpacked[1]).__annotations__) if unpacked else set())
+    # Of pydantic, whose constructor has no names, and of a NamedTuple and a TypedDict, which have no constructor.
     found = {*getattr(item, "model_fields", ()), *getattr(item, "_fields", ())}
+    if is_typeddict(item):
+        return set(item.__annotations__)
     for each in item.__mro__:
         if each.__module__.startswith("airflow_provider_cm") and "__init__" in vars(each):
             found |= set(inspect.signature(vars(each)["__init__"]).parameters)
@@ -175,6 +189,6 @@ def test_what_dag_authors_use_documents_every_parameter(public: dict[str, Any]) 
     missing: dict[str, set[str]] = {}
     for name, item in public.items():
         elsewhere = re.search(r"(result and errors are those|[Aa]rguments as for|arguments of a sensor)", item.__doc__)
-        if re.search(r"\.(hooks|operators|sensors|triggers)\.", name) and not elsewhere:
-            missing[name] = _parameters(item) - _documented(item) - {"context"}
+        if re.search(r"\.(decorators|hooks|operators|sensors|transfers|triggers)\.", name) and not elsewhere:
+            missing[name] = _parameters(item) - _documented_with_bases(item) - {"context"}
     assert {name: names for name, names in missing.items() if names} == {}

@@ -192,7 +192,8 @@ def test_the_type_of_a_property_can_be_fixed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(math.inf, "it is infinite"), (b"x", "a bytes is not text"), ([1], "a list is not text")]
+    ("value", "told"),
+    [(math.inf, "it is too large, or infinite"), (b"x", "a bytes is not text"), ([1], "a list is not text")],
 )
 def test_values_that_no_property_can_have(value: object, told: str) -> None:
     assert told in refused({"properties": {"P": "{p}"}}, p=value)

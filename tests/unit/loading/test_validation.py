@@ -92,7 +92,7 @@ BAD: list[tuple[tuple[Any, ...], object, str]] = [
     (("user_properties", "string:A"), 7, "user_properties['string:A']: a int is not text"),
     (("user_properties", "number:A"), "7", "user_properties['number:A']: a str is not a number"),
     (("user_properties", "number:A"), True, "user_properties['number:A']: a bool is not a number"),
-    (("user_properties", "number:A"), float("nan"), "user_properties['number:A']: NaN or infinity"),
+    (("user_properties", "number:A"), float("nan"), "user_properties['number:A']: it is too large, infinite or NaN"),
     (("user_properties",), [], "user_properties: a list is not an object"),
     (("attachments",), GOOD["attachments"] * 129, "attachments: it has 129 elements"),
     (("attachments", 0, "name"), ..., "attachments[0].name: there is none"),
