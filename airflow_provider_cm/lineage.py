@@ -12,6 +12,8 @@ from airflow.providers.common.compat.openlineage.facet import (
     Dataset,
     LifecycleStateChange,
     LifecycleStateChangeDatasetFacet,
+    OutputDataset,
+    OutputStatisticsOutputDatasetFacet,
 )
 from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -19,6 +21,8 @@ from airflow_provider_cm.assets import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from airflow_provider_cm.loading import LoadReport
 
 
 def source_dataset(endpoint: str, project: str, source_name: str, change: str = "") -> Dataset:
@@ -54,3 +58,19 @@ def operator_lineage(
         inputs=[source_dataset(endpoint, *each) for each in read],
         outputs=[source_dataset(endpoint, *each) for each in written],
     )
+
+
+def load_lineage(endpoint: str, inputs: list[Any], report: LoadReport | None) -> OperatorLineage[Any, Any]:
+    """Describe a load.
+
+    :param endpoint: the tenant's API endpoint.
+    :param inputs: OpenLineage datasets that were read.
+    :param report: the report of the load; ``None`` or a dry run's if nothing was written.
+    :return: the inputs, and the source with the number of messages and their bytes.
+    """
+    if report is None or report.dry_run:
+        return OperatorLineage(inputs=inputs)
+    source = source_dataset(endpoint, report.project, report.source_name)
+    statistics = OutputStatisticsOutputDatasetFacet(rowCount=report.sent, size=report.bytes)
+    output = OutputDataset(namespace=source.namespace, name=source.name, outputFacets={"outputStatistics": statistics})
+    return OperatorLineage(inputs=inputs, outputs=[output])

@@ -308,6 +308,9 @@ def _result(payload: Mapping[str, Any]) -> SyncResult:
     result = SyncResult(new, updated, unchanged, *optional)  # type: ignore[arg-type]  # checked above
     if (result.updated_text_changed or 0) > result.updated:
         raise ProtocolError("the response counts more changes of text than updates", transient=True)
+    if None not in optional and sum(optional) != result.updated:  # type: ignore[arg-type]  # checked above
+        # Counts that do not add up say nothing of the bill, so its upper bound is reported.
+        return replace(result, updated_properties_only=None, updated_text_changed=None)
     return result
 
 

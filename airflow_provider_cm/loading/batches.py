@@ -20,22 +20,45 @@ class Limits:
     """
 
     def __init__(self, size: int, size_in_bytes: int) -> None:
-        self.size = size
-        self.bytes = size_in_bytes
+        self._most = (size, size_in_bytes)
+        self._size, self._bytes = self._most
+        self._accepted_size = self._accepted_bytes = 0
         self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Return the most messages of the next batch."""
+        return min(self._most[0], max(self._size, self._accepted_size))
+
+    @property
+    def bytes(self) -> int:
+        """Return the most bytes of the next batch."""
+        return min(self._most[1], max(self._bytes, self._accepted_bytes))
+
+    def accept(self, size: int, bytes_: int) -> None:
+        """Note a batch that was not too large: a refusal of one message alone must not make all others as small.
+
+        :param size: its messages.
+        :param bytes_: its bytes.
+        """
+        with self._lock:
+            self._accepted_size = max(self._accepted_size, size)
+            self._accepted_bytes = max(self._accepted_bytes, bytes_)
 
     def halve(self, size: int, bytes_: int | None = None) -> bool:
         """Let later batches be half as large as one that was too large.
 
         :param size: its messages.
-        :param bytes_: its bytes, where they were the problem.
+        :param bytes_: its bytes where it was too large; ``None`` where the server took too long.
         :return: whether that changes anything.
         """
         with self._lock:
             former = (self.size, self.bytes)
-            self.size = min(self.size, max(1, size // 2))
-            if bytes_ is not None:
-                self.bytes = min(self.bytes, max(1, bytes_ // 2))
+            self._size = min(self._size, max(1, size // 2))
+            if bytes_ is None:
+                self._accepted_size = min(self._accepted_size, self._size)
+            else:
+                self._bytes = min(self._bytes, max(1, bytes_ // 2))
             return (self.size, self.bytes) != former
 
 

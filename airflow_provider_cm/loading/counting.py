@@ -34,23 +34,24 @@ def count_messages(target: Target) -> int:
         raise failure from error
 
 
-def wait_for_growth(target: Target, before: int, new: int) -> None:
-    """Wait until a source holds what was created, for as long as the session lets a call take.
+def wait_for_messages(target: Target, before: int, new: int, least: int) -> None:
+    """Wait until a source holds the messages of a load, for as long as the session lets a call take.
 
     Others who load at the same time can only make the number larger, so "at least" is what is proven.
 
     :param target: the source.
     :param before: how many messages it had.
     :param new: how many were created.
+    :param least: how many it must hold.
     :raises LoadError: when it holds fewer at the end.
     """
     policy = target.messages.session.retry
     until, pause = policy.clock() + policy.max_seconds, _FIRST_PAUSE
-    while (count := count_messages(target)) < before + new:
+    while (count := count_messages(target)) < least:
         if policy.clock() + pause > until:
             raise LoadError(
                 f"verify: the source had {before:,} messages, {new:,} were created, and it has {count:,} after "
-                f"{policy.max_seconds:g} s: messages are missing, or somebody deletes some at the same time, or the "
+                f"{policy.max_seconds:g} s instead of {least:,} or more: messages are missing, or somebody deletes some at the same time, or the "
                 "server counts late. Loading again costs nothing"
             )
         policy.sleep(pause)

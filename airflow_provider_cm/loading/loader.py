@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.api import arguments
 from airflow_provider_cm.api.errors import CommsMiningError, ConfigurationError
 from airflow_provider_cm.api.frames import drop_frames
+from airflow_provider_cm.api.messages import MAX_EMAILS
 from airflow_provider_cm.loading.mapping import Mapping
 from airflow_provider_cm.loading.options import LoadOptions
 from airflow_provider_cm.loading.report import LoadError
@@ -62,7 +63,7 @@ def load(
     :param source_name: the source, which must exist.
     :param mapping: from columns to a message, see :class:`Mapping`; without one a row is the API's comment object,
         bare or as ``{"comment": {...}}``.
-    :param batch_size: most messages in one request, 1 to 16384.
+    :param batch_size: most messages in one request, 1 to 16384, for raw emails to 4096.
     :param max_batch_bytes: most bytes of messages in one request.
     :param concurrency: requests in flight, 1 to 8.
     :param on_duplicate: two rows with one id: ``fail``, or ``last`` to let the later one overwrite the earlier one. If
@@ -101,6 +102,8 @@ def load(
     target = _target(
         messages, arguments.project(project), arguments.source_name(source_name), raw_emails, transform_tag
     )
+    if raw_emails and options.batch_size > MAX_EMAILS:
+        raise ConfigurationError(f"batch_size: {options.batch_size} is too large for raw emails; use 1 to {MAX_EMAILS}")
     if raw_emails and mapping is not None:
         raise ConfigurationError("mapping: raw emails are not mapped; leave it out, or set raw_emails to false")
     run = Run(

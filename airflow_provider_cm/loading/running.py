@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_cm.api.errors import CommsMiningError, OutcomeUnknownError
 from airflow_provider_cm.loading.batches import Limits, batches
 from airflow_provider_cm.loading.checkpoint import Checkpoint, fingerprint_of
-from airflow_provider_cm.loading.counting import count_messages, wait_for_growth
+from airflow_provider_cm.loading.counting import count_messages, wait_for_messages
 from airflow_provider_cm.loading.rejects import Rejects
 from airflow_provider_cm.loading.report import AI_UNITS, PLATFORM_UNITS, LoadError, LoadReport, Progress
 from airflow_provider_cm.loading.resuming import Resumption
@@ -260,7 +260,8 @@ class Run:
 
     def _judge_rejects(self) -> None:
         count, most = self._rejects.count, self._options.max_rejected
-        limit = most * self._rows.read if isinstance(most, float) else most
+        # Rounded, since 0.29 * 100 is 28.999999999999996.
+        limit = round(most * self._rows.read, 6) if isinstance(most, float) else most
         if count > limit:
             allowed = f"{most:.2%} of them" if isinstance(most, float) else f"{most:,}"
             raise LoadError(
@@ -270,10 +271,15 @@ class Run:
 
     def _verify(self) -> None:
         before, new = self._checkpoint.before, self._totals.new
-        if before is None or new == 0:
+        if before is None:
+            return
+        refused = self._rejects.count - (self._rows.read - self._rows.valid)
+        # Counting "unchanged" alone would believe a server that answers so and holds nothing.
+        least = max(before + new, self._rows.valid - self._rows.duplicates - refused)
+        if least <= before:
             return
         try:
-            wait_for_growth(self._target, before, new)
+            wait_for_messages(self._target, before, new, least)
         except LoadError:
             if self._store is not None:
                 self._store.clear()  # what it says is loaded is in doubt

@@ -147,7 +147,9 @@ class Sender:
             self._halve(messages, sent, error, again=again, doubtful=True)
             return
         self._any_accepted = self._any_accepted or result.stored > 0
-        if result.timeouts and self._limits.halve(len(messages)):
+        if not result.timeouts:
+            self._limits.accept(len(messages), sum(len(each.body) + 1 for each in messages))
+        elif self._limits.halve(len(messages)):
             _log.warning("A request was not answered in time; those that follow have half as many messages")
         sent.totals.count(result, again=again, doubtful=doubtful)
         sent.totals.bytes += len(body)

@@ -286,9 +286,9 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
 
         :param task_instance: of this task, not used.
         """
-        from airflow_provider_cm.operators.lineage import load_lineage
+        from airflow_provider_cm.lineage import load_lineage
 
-        return load_lineage(self.hook, self.lineage_inputs(), self._report)
+        return load_lineage(self.hook.get_conn().endpoint, self.lineage_inputs(), self._report)
 
     # --- checks when the DAG is parsed
 

@@ -110,12 +110,20 @@ class Query:
         if not twice and last is not None and (not keys or keys[0] != expected):
             # The expected row was deleted, another one came before it, or the database takes its key for the last
             # one's: "a" and "A" are equal in some collations.
-            twice = len(self._ask(key, f"WHERE {key} = {self.placeholder}", last)[1]) > 1
+            twice = self._count(key, last) > 1
+            if not twice and expected not in keys and self._count(key, _Last(expected)):
+                raise ReadError(
+                    f"key: paging lost a row, since the driver rounds or changes values of the column {key} when they "
+                    "are sent back to the database; give a column of integers or texts"
+                )
         if twice:
             raise ReadError(
                 f"key: two rows have the same value in the column {key}, and paging could lose one of them; give a "
                 "column whose values are unique to the database, such as the primary key"
             )
+
+    def _count(self, key: str, value: _Last) -> int:
+        return len(self._ask(key, f"WHERE {key} = {self.placeholder}", value)[1])
 
     def _limit(self, count: int) -> str:
         return _LIMITS.get(self.dialect, "LIMIT {n}").format(n=count)

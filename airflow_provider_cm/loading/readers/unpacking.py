@@ -28,7 +28,9 @@ def unpacked(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     start = file.read(len(_MAGIC))
     file.seek(0)
     packed = name.lower().endswith(".gz")
-    if packed and start and start != _MAGIC:
+    if packed and not start:
+        raise ReadError(f"{name}: it has no bytes, which no gzip file has; write or copy the file again")
+    if packed and start != _MAGIC:
         raise ReadError(f"{name}: its name ends in .gz, but it is not a gzip file; rename it, or pack it again")
     if start == _MAGIC and not packed:
         raise ReadError(f"{name}: it is a gzip file, but its name does not end in .gz; rename it")
