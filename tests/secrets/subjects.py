@@ -113,7 +113,7 @@ COMMANDS: dict[tuple[str, ...], list[list[str]]] = {
 # A link shows what a task has written, and a URI's handler is given no secret: a DAG's file holds it.
 RUN = {"hooks", "operators", "sensors", "triggers", "cli"}
 WORDS = {"package-name", "name", "description", "integrations", "connection-types", "config"}
-WORDS |= {"extra-links", "asset-uris"}
+WORDS |= {"extra-links", "asset-uris", "state", "lifecycle", "versions"}
 _BASES: dict[str, type] = {
     "hooks": BaseHook,
     "operators": BaseOperator,

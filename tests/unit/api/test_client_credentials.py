@@ -23,7 +23,7 @@ from airflow_provider_cm.api import (
     TransportError,
 )
 from airflow_provider_cm.api import client_credentials as auth_module
-from airflow_provider_cm.api.auth import Bearer
+from airflow_provider_cm.api.auth import Bearer, longest_first
 from tests.unit.api.server import RESET, STALL, Answer, Request, Server, Step, closed_port, error, html, ok
 from tests.unit.api.support import (
     ACCESS_TOKEN,
@@ -644,3 +644,8 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent(serve: Serve) -
         while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG)[0] == 0:
             time.sleep(0.01)
     assert len(api.requests) == 2
+
+
+def test_longer_secrets_come_first() -> None:
+    """A secret that contains another one is masked as a whole."""
+    assert longest_first(Bearer("ab"), None, Bearer("abcd"), Bearer("abc")) == ["abcd", "abc", "ab"]
