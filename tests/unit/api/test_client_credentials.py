@@ -597,8 +597,10 @@ def test_an_identity_server_that_stays_in_trouble_ends_the_call_within_its_attem
 
 def test_an_identity_server_that_is_not_there_is_a_transport_error(serve: Serve) -> None:
     api = serve()
+    base = f"http://127.0.0.1:{closed_port()}"
     with fails(TransportError) as caught:
-        session_to(api, auth=credentials(f"http://127.0.0.1:{closed_port()}")).request("GET", "sources")
+        session_to(api, auth=credentials(base)).request("GET", "sources")
+    assert (caught.error.method, caught.error.path) == ("POST", f"{base}/acme/identity_/connect/token")
     assert "identity server" in caught.text
     assert "refused" in caught.text.lower()
     assert api.connections == 0
