@@ -33,7 +33,7 @@ SESSION, TRANSPORT = f"{UNIT}/test_session.py", f"{UNIT}/test_transport.py"
 OPERATORS, TRIGGER_TESTS = "tests/unit/operators/test_sources.py", "tests/unit/triggers/test_sources.py"
 SHARING, WATCHING = "tests/integration/test_sharing.py", "tests/integration/test_watching.py"
 TRIGGERS = "airflow_provider_cm/triggers"
-CLIENTS = "tests/unit/triggers/test_clients.py"
+CLIENTS = "tests/unit/triggers/test_poll_client.py"
 SENSOR, SENSOR_TESTS = "airflow_provider_cm/sensors/sources.py", "tests/unit/sensors/test_sources.py"
 HOSTILE, NOTATIONS = "tests/secrets/test_hostile_texts.py", "tests/secrets/test_notations.py"
 HOOK, HOOK_TESTS = "airflow_provider_cm/hooks/comms_mining.py", "tests/unit/hooks/test_comms_mining.py"
@@ -200,7 +200,7 @@ MUTANTS = [
     ),
     Mutant(
         "poll without a pause after a failure",
-        ((f"{TRIGGERS}/polling.py", "return max(interval, min(", "return min(interval, max("),),
+        ((f"{TRIGGERS}/poll_loop.py", "return max(self._interval, min(", "return min(self._interval, max("),),
         (SHARING, "-k", "stretches"),
     ),
     Mutant(
@@ -221,7 +221,7 @@ MUTANTS = [
     ),
     Mutant(
         "end a wait by a state that was read before it began",
-        ((f"{TRIGGERS}/waiting.py", "item.asked_at < looked_at", "False"),),
+        ((f"{TRIGGERS}/deferred_wait.py", "item.asked_at < looked_at", "False"),),
         (SHARING, "-k", "before_the_task"),
     ),
     Mutant(
@@ -236,12 +236,12 @@ MUTANTS = [
     ),
     Mutant(
         "wait for a stalling server beyond the deadline",
-        ((f"{TRIGGERS}/waiting.py", "asyncio.timeout(None if end is None else ", "asyncio.timeout(None and "),),
+        ((f"{TRIGGERS}/deferred_wait.py", "asyncio.timeout(None if end is None else ", "asyncio.timeout(None and "),),
         (TRIGGER_TESTS, "-k", "deadline"),
     ),
     Mutant(
         "take an unreadable source for a deleted one",
-        ((f"{TRIGGERS}/reading.py", "return listed if proven else None", "return listed"),),
+        ((f"{TRIGGERS}/readers.py", "return listed if proven else None", "return listed"),),
         (TRIGGER_TESTS, "-k", "permission"),
     ),
     Mutant(
@@ -252,26 +252,26 @@ MUTANTS = [
     Mutant(
         "an event for what holds at a watcher's first look",
         (
-            (f"{TRIGGERS}/watching.py", "fired = mark is not None and look.mark", "fired = look.mark"),
-            (f"{TRIGGERS}/watching.py", "look.mark != mark.value\n", "(mark is None or look.mark != mark.value)\n"),
+            (f"{TRIGGERS}/asset_watch.py", "fired = mark is not None and look.mark", "fired = look.mark"),
+            (f"{TRIGGERS}/asset_watch.py", "look.mark != mark.value\n", "(mark is None or look.mark != mark.value)\n"),
         ),
         (WATCHING,),
     ),
     Mutant(
         "events for a state that holds",
-        ((f"{TRIGGERS}/watching.py", "look.mark is not None and look.mark != mark.value", "look.mark is not None"),),
+        ((f"{TRIGGERS}/asset_watch.py", "look.mark is not None and look.mark != mark.value", "look.mark is not None"),),
         (WATCHING,),
     ),
     Mutant(
         "store a watcher's cursor before its event",
-        ((f"{TRIGGERS}/watching.py", "now + EVENT_IS_STORED_AFTER if after_event else now", "now"),),
+        ((f"{TRIGGERS}/asset_watch.py", "now + EVENT_IS_STORED_AFTER if after_event else now", "now"),),
         (WATCHING, "-k", "repeated"),
     ),
     Mutant(
         "talk to Airflow from a thread that its loop does not know",
         (
             (
-                f"{TRIGGERS}/clients.py",
+                f"{TRIGGERS}/poll_client.py",
                 "asyncio.shield(sync_to_async(function, thread_sensitive=False, executor=threads)(*arguments))",
                 "asyncio.get_running_loop().run_in_executor(threads, lambda: function(*arguments))",
             ),
@@ -281,53 +281,57 @@ MUTANTS = [
     Mutant(
         "give up a request to Airflow before it has answered",
         (
-            (f"{TRIGGERS}/clients.py", "return await asyncio.shield(sync_to_async(", "return await (sync_to_async("),
-            (f"{TRIGGERS}/clients.py", "return await asyncio.shield(working)", "return await working"),
-            (f"{TRIGGERS}/clients.py", "await asyncio.shield(self._reading)", "await self._reading"),
+            (
+                f"{TRIGGERS}/poll_client.py",
+                "return await asyncio.shield(sync_to_async(",
+                "return await (sync_to_async(",
+            ),
+            (f"{TRIGGERS}/poll_client.py", "return await asyncio.shield(working)", "return await working"),
+            (f"{TRIGGERS}/poll_client.py", "await asyncio.shield(self._reading)", "await self._reading"),
         ),
         (TRIGGER_TESTS, "-k", "heard"),
     ),
     Mutant(
         "more polls of a connection at a time than it has places",
-        ((f"{TRIGGERS}/clients.py", "asyncio.Semaphore(MOST_POLLS)", "asyncio.Semaphore(10**6)"),),
+        ((f"{TRIGGERS}/poll_client.py", "asyncio.Semaphore(MOST_POLLS)", "asyncio.Semaphore(10**6)"),),
         (CLIENTS, "-k", "leave_the_queue"),
     ),
     Mutant(
         "one queue for all connections",
-        ((f"{TRIGGERS}/clients.py", "threads=self._threads)", "threads=_threads)"),),
+        ((f"{TRIGGERS}/poll_client.py", "threads=self._threads)", "threads=_threads)"),),
         (CLIENTS, "-k", "does_not_hold_up"),
     ),
     Mutant(
         "keep what nobody polls any more",
-        ((f"{TRIGGERS}/clients.py", "            client.close()\n", ""),),
+        ((f"{TRIGGERS}/poll_client.py", "            client.close()\n", ""),),
         (CLIENTS, "-k", "nothing_is_left"),
     ),
     Mutant(
         "a poll that lasts as long as a call of the connection",
-        ((f"{TRIGGERS}/polling.py", "session.within(self._seconds)", "session"),),
+        ((f"{TRIGGERS}/poll_loop.py", "session.within(self._seconds)", "session"),),
         (CLIENTS, "-k", "no_longer_than"),
     ),
     Mutant(
         "end a wait with another tenant's source",
         (
-            (f"{TRIGGERS}/waiting.py", "if item.endpoint != self._endpoint:", "if False:"),
-            (f"{TRIGGERS}/polling.py", "endpoint != self._endpoint:", "False:"),
+            (f"{TRIGGERS}/deferred_wait.py", "if item.endpoint != self._endpoint:", "if False:"),
+            (f"{TRIGGERS}/poll_loop.py", "endpoint != self._endpoint:", "False:"),
         ),
         (TRIGGER_TESTS, "-k", "another_tenants"),
     ),
     Mutant(
         "end a wait in a short outage",
-        ((f"{TRIGGERS}/patience.py", "(now - self.since).total_seconds() >= self._seconds", "True"),),
+        ((f"{TRIGGERS}/failure_budget.py", "(now - self.since).total_seconds() >= self._seconds", "True"),),
         (TRIGGER_TESTS, SENSOR_TESTS, "-k", "short_outage"),
     ),
     Mutant(
         "believe the first look that a source is gone",
-        ((f"{TRIGGERS}/settling.py", "await asyncio.sleep(conditions.SECOND_LOOK_AFTER)", "return look"),),
+        ((f"{TRIGGERS}/second_look.py", "await asyncio.sleep(conditions.SECOND_LOOK_AFTER)", "return look"),),
         (TRIGGER_TESTS, "-k", "outdated or longer_than"),
     ),
     Mutant(
         "one cursor for dev and prod",
-        ((f"{TRIGGERS}/watching.py", "[*place, *what, ", "[*what, "),),
+        ((f"{TRIGGERS}/asset_watch.py", "[*place, *arguments, ", "[*arguments, "),),
         (WATCHING, "-k", "two_tenants"),
     ),
     Mutant(
@@ -342,7 +346,13 @@ MUTANTS = [
     ),
     Mutant(
         "raise what ended a deferred wait without its type",
-        ((f"{TRIGGERS}/events.py", "return kind(message, **facts)", "return CommsMiningError(message, **facts)"),),
+        (
+            (
+                f"{TRIGGERS}/error_events.py",
+                "return kind(message, **facts)",
+                "return CommsMiningError(message, **facts)",
+            ),
+        ),
         (SENSOR_TESTS, "-k", "raised_as"),
     ),
     Mutant(

@@ -9,13 +9,12 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_cm.api.errors import ConflictError
 from airflow_provider_cm.api.models import Source, describe_differences
+from airflow_provider_cm.api.source_fields import CREATE_ONLY
 
 if TYPE_CHECKING:
     from airflow_provider_cm.api.sources import SourcesApi
 
 _log = logging.getLogger(__name__)
-
-_FIXED = {"language", "kind"}  # what an update cannot change
 
 
 def adopt(sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exists: str) -> tuple[Source, str]:
@@ -63,16 +62,16 @@ def adopt(sources: SourcesApi, existing: Source, wanted: dict[str, Any], if_exis
 
 
 def _check_changeable(where: str, differences: dict[str, tuple[object, object]], unknown: list[str]) -> None:
-    fixed = {name: pair for name, pair in differences.items() if name in _FIXED}
+    fixed = {name: pair for name, pair in differences.items() if name in CREATE_ONLY}
     if fixed:
         raise ConflictError(
-            f"{where} exists, and its {describe_differences(fixed)}, which an update cannot change; choose another "
+            f"{where} exists, and its {describe_differences(fixed)}, which an update does not send; choose another "
             "name, or delete the source and its messages first",
             differences=fixed,
         )
-    hidden = [name for name in unknown if name in _FIXED]
+    hidden = [name for name in unknown if name in CREATE_ONLY]
     if hidden:
         raise ConflictError(
-            f"{where} exists, and the server does not show its {' and '.join(hidden)}, which an update cannot "
-            f"change; leave {' and '.join(hidden)} out to update the rest"
+            f"{where} exists, and the server does not show its {' and '.join(hidden)}, which an update does "
+            f"not send; leave {' and '.join(hidden)} out to update the rest"
         )

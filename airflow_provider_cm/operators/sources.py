@@ -48,8 +48,8 @@ class CreateSourceOperator(SettingsOperator):
     It looks first, then creates: two requests, or one if the source exists. Nobody outside the vendor knows what the
     API does with a create for a name that is taken.
 
-    :param language: ``en`` (the server's default) or ``Multilingual``; it cannot be changed later. (templated)
-    :param kind: the API's ``_kind``, such as ``call`` or ``chat``; it cannot be changed later. (templated)
+    :param language: ``en`` (the server's default) or ``Multilingual``; an update does not send it. (templated)
+    :param kind: the API's ``_kind``, such as ``call`` or ``chat``; an update does not send it. (templated)
     :param if_exists: what to do if there is a source of this name. ``match`` (default): succeed if it has every value
         that the DAG gives, else fail with the differences; ``update``: change the differences; ``ignore``: return it as
         it is; ``skip``: skip the task; ``fail``. (templated)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-FIXED = frozenset({"language", "kind"})
-"""Fields that an update cannot change."""
-
 Value = str | bool | tuple[str, ...] | None
 """The value of a source's field; ``None`` where there is none, such as no bucket."""
 

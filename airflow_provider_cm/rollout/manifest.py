@@ -89,7 +89,7 @@ class Fields(BaseModel):
     title: _Text | None = Field(default=None, description="One line for people.")
     description: _Text | None = Field(default=None, description="A longer text.")
     language: _Filled | None = Field(
-        default=None, description="Language of the messages, such as en or Multilingual; it cannot be changed later."
+        default=None, description="Language of the messages, such as en or Multilingual; set by a create only."
     )
     should_translate: _Bool | None = Field(default=None, description="Translate messages where required.")
     sensitive_properties: tuple[_Property, ...] | None = Field(
@@ -102,7 +102,7 @@ class Fields(BaseModel):
         description="Id of the bucket that data is loaded from. Ids belong to a tenant: use a variable.",
     )
     kind: _Filled | None = Field(
-        default=None, description="The API's _kind, such as call or chat; it cannot be changed later."
+        default=None, description="The API's _kind, such as call or chat; set by a create only."
     )
     email_transform_tag: _Filled | None = Field(
         default=None, description="How e-mails of the bucket are made into messages."

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from airflow_provider_cm.api.errors import ConfigurationError, printable
 from airflow_provider_cm.api.names import check_project, check_source_id, check_source_name
-from airflow_provider_cm.api.source_fields import SETTABLE
+from airflow_provider_cm.api.source_fields import CREATE_ONLY, SETTABLE
 from airflow_provider_cm.rollout import rendering
-from airflow_provider_cm.rollout.actions import CARRIED_OUT, FIXED, Action, Change, Kind, Value
+from airflow_provider_cm.rollout.actions import CARRIED_OUT, Action, Change, Kind, Value
 from airflow_provider_cm.rollout.markdown import code_span
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _problem(action: Action, plan: Plan) -> str | None:
         return f"a source to {action.kind} needs an id"
     if action.kind == "create" and action.source_id is not None:
         return "a source to create has no id yet"
-    if action.kind == "update" and (not action.changes or FIXED & {change.field for change in action.changes}):
+    if action.kind == "update" and (not action.changes or CREATE_ONLY & {change.field for change in action.changes}):
         return "an update changes something, but neither language nor kind"
     if (action.kind == "blocked") != (action.blocks is not None):
         return "what is blocked says what it blocks"

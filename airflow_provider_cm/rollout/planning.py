@@ -9,8 +9,8 @@ from airflow_provider_cm.api.arguments import excerpt
 from airflow_provider_cm.api.endpoint import normalise_endpoint
 from airflow_provider_cm.api.errors import ProtocolError
 from airflow_provider_cm.api.models import Source, same_value
-from airflow_provider_cm.api.source_fields import SETTABLE
-from airflow_provider_cm.rollout.actions import FIXED, Action, Change, Value
+from airflow_provider_cm.api.source_fields import CREATE_ONLY, SETTABLE
+from airflow_provider_cm.rollout.actions import Action, Change, Value
 from airflow_provider_cm.rollout.patterns import is_name, matcher, matcher_of_any_case, matches_anything
 from airflow_provider_cm.rollout.plan_model import Plan, PlanError
 
@@ -156,14 +156,15 @@ class _Planner:
             unchanged=unchanged,
             unverified=tuple(unknown),
         )
-        fixed = [name for name in differing if name in FIXED]
+        fixed = [name for name in differing if name in CREATE_ONLY]
         if fixed:
             self._add(
                 replace(
                     action,
                     kind="blocked",
                     blocks="update",
-                    reason=f"the {' and the '.join(fixed)} of a source cannot be changed after it was created",
+                    reason=f"the effect of an update to {' and '.join(fixed)} is unknown, so this client does not "
+                    "send it",
                     remedy=f"put the {' and the '.join(fixed)} that it has into the manifest; or, if its messages may "
                     "be lost, delete the source and let it be created anew",
                 )

@@ -62,7 +62,7 @@ class SourceSensor(CommsMiningTask, BaseSensorOperator):
     :param source_name: the source's name. (templated)
     :param source_id: the source's id, instead of project and name. (templated)
     :param until: ``exists`` (default), ``absent``, ``updated`` or ``has_messages``. The last reads the source's
-        statistics, known from the vendor's command-line client only. (templated)
+        statistics. (templated)
     :param updated_after: for ``updated``: the moment to compare with, such as the ``updated_at`` that an earlier task
         returned. (templated)
     :param min_messages: for ``has_messages``: how many, 1 by default. (templated)

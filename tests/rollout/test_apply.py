@@ -634,7 +634,7 @@ def test_blocked_and_unverified_actions_have_outcomes_too(world: World) -> None:
     if world.server.settings.shapes == "docs":
         expected["call"] = "unchanged"
     assert results(report) == expected
-    assert "the plan blocks it: the language of a source cannot be changed" in message(report, "lang")
+    assert "the plan blocks it: the effect of an update to language is unknown" in message(report, "lang")
     assert world.held("lang")["title"] == "t"
     assert not report.ok
 

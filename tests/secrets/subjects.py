@@ -196,7 +196,8 @@ COMMANDS: dict[tuple[str, ...], list[list[str]]] = {
 # A link shows what a task has written, and a URI's handler is given no secret: a DAG's file holds it.
 RUN = {"hooks", "operators", "transfers", "sensors", "triggers", "cli"}
 WORDS = {"package-name", "name", "description", "integrations", "connection-types", "config"}
-WORDS |= {"extra-links", "asset-uris", "task-decorators"}  # a decorated function is run by the operators' base
+# A decorated function is run by the operators' base.
+WORDS |= {"extra-links", "asset-uris", "task-decorators", "state", "lifecycle", "versions"}
 _BASES: dict[str, type] = {
     "hooks": BaseHook,
     "operators": BaseOperator,

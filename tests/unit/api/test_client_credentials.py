@@ -23,7 +23,7 @@ from airflow_provider_cm.api import (
     TransportError,
 )
 from airflow_provider_cm.api import client_credentials as auth_module
-from airflow_provider_cm.api.auth import Bearer
+from airflow_provider_cm.api.auth import Bearer, longest_first
 from tests.unit.api.server import RESET, STALL, Answer, Request, Server, Step, closed_port, error, html, ok
 from tests.unit.api.support import (
     ACCESS_TOKEN,
@@ -597,8 +597,10 @@ def test_an_identity_server_that_stays_in_trouble_ends_the_call_within_its_attem
 
 def test_an_identity_server_that_is_not_there_is_a_transport_error(serve: Serve) -> None:
     api = serve()
+    base = f"http://127.0.0.1:{closed_port()}"
     with fails(TransportError) as caught:
-        session_to(api, auth=credentials(f"http://127.0.0.1:{closed_port()}")).request("GET", "sources")
+        session_to(api, auth=credentials(base)).request("GET", "sources")
+    assert (caught.error.method, caught.error.path) == ("POST", f"{base}/acme/identity_/connect/token")
     assert "identity server" in caught.text
     assert "refused" in caught.text.lower()
     assert api.connections == 0
@@ -644,3 +646,8 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent(serve: Serve) -
         while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG)[0] == 0:
             time.sleep(0.01)
     assert len(api.requests) == 2
+
+
+def test_longer_secrets_come_first() -> None:
+    """A secret that contains another one is masked as a whole."""
+    assert longest_first(Bearer("ab"), None, Bearer("abcd"), Bearer("abc")) == ["abcd", "abc", "ab"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_cm.api import ConfigurationError, normalise_endpoint
+from airflow_provider_cm.api.endpoint import check_url
 from tests.unit.api.server import ok
 from tests.unit.api.support import PROXY_PASSWORD, fails, session_to
 
@@ -161,3 +162,19 @@ def test_a_version_is_one_word(serve: Serve, version: str) -> None:
 def test_a_call_without_a_path_is_refused(serve: Serve) -> None:
     with fails(ConfigurationError):
         session_to(serve()).request("GET")
+
+
+@pytest.mark.parametrize(
+    ("url", "quoted"),
+    [
+        ("https://id.example/token?key=hidden", "'https://id.example/token?...'"),
+        ("https://id.example/token#hidden", "'https://id.example/token#...'"),
+        ("https://id.example/a b?x=hidden\nhidden", "'https://id.example/a b?...'"),
+        ("ftp://id.example/?hidden", "'ftp://id.example/?...'"),
+    ],
+)
+def test_a_query_is_masked_in_the_error(url: str, quoted: str) -> None:
+    with fails(ConfigurationError) as caught:
+        check_url(url, "identity_url")
+    assert quoted in caught.text
+    assert "hidden" not in caught.text

@@ -18,6 +18,7 @@ from airflow_provider_cm.api import (
     SourcesApi,
     TransportError,
 )
+from airflow_provider_cm.api.response_checks import expect_listing
 from tests.unit.api.server import Answer, Request, Step, error, ok
 from tests.unit.api.support import Clock, fails, session_to, source, sources_of
 
@@ -282,3 +283,13 @@ def test_a_delete_is_not_believed_on_the_word_of_a_page(serve: Serve) -> None:
 def test_a_source_that_is_missing_is_missing(serve: Serve) -> None:
     with fails(NotFoundError):
         sources_of(serve(error(404))).get("acme", "example")
+
+
+def test_a_long_key_is_cut_in_the_message() -> None:
+    payload = {"sources": [], "k" * 70: {"next": "x", "n" * 70 + "_cursor": 1}}
+    with fails(ProtocolError) as caught:
+        expect_listing(None)(payload, {})
+    assert f"`{'k' * 60}... (70 characters).next`" in caught.text
+    with fails(ProtocolError) as caught:
+        expect_listing(None)({"sources": [], "n" * 70 + "_cursor": 1}, {})
+    assert f"`{'n' * 60}... (77 characters)`" in caught.text

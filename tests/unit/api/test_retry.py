@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import tenacity
 
 from airflow_provider_cm.api import (
     ApiError,
@@ -18,7 +19,7 @@ from airflow_provider_cm.api import (
     ServerError,
     TransportError,
 )
-from airflow_provider_cm.api.retry import Budget, parse_http_date, parse_retry_after
+from airflow_provider_cm.api.retry import Budget, _BudgetStrategies, parse_http_date, parse_retry_after, repeat
 from tests.unit.api.server import CLOSE, RESET, RESET_UNREAD, Answer, Step, closed_port, error, html, ok
 from tests.unit.api.support import Clock, fails, session_to
 
@@ -199,3 +200,84 @@ def test_a_policy_that_would_never_try_or_never_end_is_refused(settings: dict[st
     with fails(ConfigurationError) as caught:
         RetryPolicy(**settings)  # type: ignore[arg-type]
     assert caught.text.startswith(f"{field}: ")
+
+
+def _state(number: int, result: object) -> Any:
+    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+    state.attempt_number = number
+    state.set_result(result)
+    return state
+
+
+@pytest.mark.parametrize("first", ["wait", "stop"])
+def test_the_strategies_do_not_depend_on_the_order_of_their_calls(first: str) -> None:
+    """Each failure is judged once, and wait and stop agree on it."""
+    pauses = iter([7.0, None])
+    judged: list[float | None] = []
+
+    class Scripted(Budget):
+        def pause(self, retry_after: float | None = None) -> float | None:
+            judged.append(retry_after)
+            return next(pauses)
+
+    strategies = _BudgetStrategies(Scripted(Clock().policy()), lambda error: error, "%s %.1f")
+    second = {"wait": "stop", "stop": "wait"}[first]
+    expected = [{"wait": 7.0, "stop": False}, {"wait": 0.0, "stop": True}]
+    for number, results in enumerate(expected, start=1):
+        state = _state(number, CommsMiningError("no", retry_after=float(number)))
+        assert strategies.retry(state) is True
+        assert getattr(strategies, first)(state) == results[first]
+        assert getattr(strategies, second)(state) == results[second]
+    assert judged == [1.0, 2.0]
+
+
+def test_an_attempt_is_repeated_until_it_does_not_fail(caplog: pytest.LogCaptureFixture) -> None:
+    clock, waits = Clock(), list[Any]()
+    budget = Budget(clock.policy(), waits.append)
+    results = iter([CommsMiningError("one", retry_after=2.0, status=503), "done", "never"])
+
+    def attempt() -> object:
+        result = next(results)
+        budget.failures += isinstance(result, CommsMiningError)
+        return result
+
+    assert repeat(attempt, budget, lambda result: result if isinstance(result, CommsMiningError) else None) == "done"
+    assert clock.slept == [2.0]
+    assert [(wait.seconds, wait.status, wait.requested) for wait in waits] == [(2.0, 503, True)]
+    assert [record.getMessage() for record in caplog.records if record.name.endswith("api.retry")] == [
+        "one (the server asks to wait 2 s); trying again in 2.0 s"
+    ]
+
+
+def test_the_last_failure_is_the_result_when_the_budget_is_spent() -> None:
+    budget = Budget(Clock().policy(max_attempts=2))
+    errors: list[CommsMiningError] = []
+
+    def attempt() -> CommsMiningError:
+        budget.failures += 1
+        errors.append(CommsMiningError(f"number {budget.failures}"))
+        return errors[-1]
+
+    assert repeat(attempt, budget, lambda error: error) is errors[-1]
+    assert len(errors) == 2
+
+
+def test_an_exception_of_an_attempt_is_not_retried() -> None:
+    def attempt() -> object:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        repeat(attempt, Budget(Clock().policy()), lambda _: CommsMiningError("never"))
+
+
+def test_a_budget_ends_at_its_deadline() -> None:
+    clock = Clock()
+    budget = Budget(clock.policy(max_seconds=100), deadline=clock.now + 10)
+    assert budget.remaining() == 10
+    clock.now += 4
+    budget.linger(2.0)
+    assert (clock.slept, budget.remaining()) == ([2.0], 4)
+    budget.linger(60.0)
+    assert (clock.slept, budget.remaining()) == ([2.0, 2.0], 2)
+    clock.now += 99
+    assert budget.remaining() == 0

@@ -19,6 +19,9 @@ from airflow_provider_cm.api import (
     TransportError,
 )
 from airflow_provider_cm.api import transport as transport_module
+from airflow_provider_cm.api.auth import NoAuth
+from airflow_provider_cm.api.redaction import redact
+from airflow_provider_cm.api.transport import Transport
 from tests.unit.api.server import RESET, STALL, Answer, Step, closed_port, error, ok
 from tests.unit.api.support import PROXY_PASSWORD, TOKEN, Clock, assert_no_secret, fails, session_to, source, sources_of
 
@@ -374,3 +377,17 @@ def test_a_server_that_sets_cookies_gets_no_other_hosts_cookies(serve: Serve) ->
     session_to(one).request("GET", "x")
     session_to(other).request("GET", "x")
     assert "Cookie" not in other.requests[0].headers
+
+
+def test_the_passwords_of_proxies_are_known_after_a_request_longest_first(serve: Serve) -> None:
+    long, short = "pa55%2Fword", "pa55"
+    proxy = serve(ok())
+    host = proxy.url.removeprefix("http://")
+    transport = Transport(proxies={"http": f"http://u:{short}@{host}", "https": f"http://u:{long}@{host}", "ftp": host})
+    assert transport.secrets() == []
+    transport.send("GET", "http://example.com/", auth=NoAuth(), seconds=5)
+    assert transport.secrets() == ["pa55/word", "pa55"]
+
+
+def test_a_secret_that_is_no_unicode_is_masked_too() -> None:
+    assert redact("a\ud800bcd and more", ["a\ud800bcd"]) == "*** and more"

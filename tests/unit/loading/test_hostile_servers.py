@@ -14,7 +14,6 @@ from airflow_provider_cm.api import ConfigurationError
 from airflow_provider_cm.loading import LoadError, load
 from airflow_provider_cm.loading.readers import ReadError, read_rows
 from airflow_provider_cm.loading.readers.sql import Query
-from tests.unit.api.support import Clock
 from tests.unit.loading.support import MAPPING, PLACE, Store, api_of, ok, row, rows
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ def test_unchanged_is_not_believed_of_a_source_that_holds_nothing(serve: Serve) 
             return ok(statistics={"num_comments": 0})
         return ok(new=0, updated=0, unchanged=len(request.json()["comments"]))
 
-    with pytest.raises(LoadError, match="it has 0 after .* instead of 10 or more"):
-        load(rows(10), api_of(serve(handler=handler), clock=Clock()), mapping=MAPPING, **PLACE)
+    with pytest.raises(LoadError, match=r"it has 0 after .* instead of 10 or more"):
+        load(rows(10), api_of(serve(handler=handler)), mapping=MAPPING, **PLACE)
 
 
 def test_ids_that_the_server_takes_for_one_are_missing_rows(serve: Serve) -> None:
@@ -41,8 +40,8 @@ def test_ids_that_the_server_takes_for_one_are_missing_rows(serve: Serve) -> Non
 
     store = Lower()
     given = [{**row(1), "n": name} for name in ("A", "a", "b")]
-    with pytest.raises(LoadError, match="it has 2 after .* instead of 3 or more"):
-        load(given, api_of(serve(handler=store), clock=Clock()), mapping=MAPPING, **PLACE)
+    with pytest.raises(LoadError, match=r"it has 2 after .* instead of 3 or more"):
+        load(given, api_of(serve(handler=store)), mapping=MAPPING, **PLACE)
 
 
 def test_counts_that_do_not_add_up_give_the_upper_bound_of_the_bill(serve: Serve) -> None:

@@ -246,7 +246,7 @@ def test_update_refuses_what_an_update_cannot_change(
     theirs: dict[str, Any] = {key: held}
     before = tenant.add_source("acme-dev", "inbox", title="a", **theirs)
     told = fails(CreateSourceOperator, ConflictError, **BY_NAME, title="b", **{field: wanted}, if_exists="update")
-    assert f"its {field} is '{held}', not '{wanted}', which an update cannot change; choose another name" in told
+    assert f"its {field} is '{held}', not '{wanted}', which an update does not send; choose another name" in told
     assert sent() == [f"GET {PATH}"]
     assert tenant.source("acme-dev", "inbox") == before
 
@@ -901,8 +901,8 @@ def test_an_id_of_digits_may_have_become_a_number(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("source_id", "12e4567890123456", "is a number and not the id any more"),
-        ("source_id", "1234567890123e12", "is a number and not the id any more"),
+        ("source_id", "12e4567890123456", "is a number and no longer the id"),
+        ("source_id", "1234567890123e12", "is a number and no longer the id"),
         ("source_name", "2026_11", "source_name: 202611 is not text but a number"),
         ("project", "2026", "project: 2026 is not text but a number"),
     ],

@@ -204,3 +204,21 @@ def test_escape_is_what_a_manifest_undoes() -> None:
     for text in (text for text in TEXTS if "\x00" not in text):
         entry = {"name": "a", "title": escape(text)}
         assert Manifest.parse({"project": "p", "sources": [entry]}).sources[0].title == text
+
+
+def test_an_export_is_easy_to_review(full: World) -> None:
+    """Letters stay letters, long texts have lines of their own, and lists are indented."""
+    full.tenant.add_source(
+        PROJECT, "inbox", title="Grüße", description="one\ntwo\n", sensitive_properties=["string:a", "string:b"]
+    )
+    lines = export(PROJECT, full.api).splitlines()
+    assert "    title: Grüße" in lines
+    at = lines.index("    description: |")
+    assert lines[at + 1 : at + 3] == ["      one", "      two"]
+    at = lines.index("    sensitive_properties:")
+    assert lines[at + 1 : at + 3] == ["      - string:a", "      - string:b"]
+
+
+def test_control_characters_are_exported_as_escapes(full: World) -> None:
+    full.tenant.add_source(PROJECT, "inbox", title="a\x85b\nc")
+    assert '    title: "a\\Nb\\nc"' in export(PROJECT, full.api).splitlines()

@@ -374,3 +374,20 @@ def test_the_schema_accepts_what_is_accepted_and_refuses_mistakes() -> None:
     ]
     for change in changes:
         assert list(validator.iter_errors({**good, **change})), change
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"project: a\nsources:\n  - name: \xff", "m.yaml:3: this is not UTF-8"),
+        ("project: a\nsources:\n  - name: \ud800", "m.yaml:3: this holds half of a surrogate pair"),
+        ("project: a\nsources:\n  - name: \x07", "m.yaml:3: this is not YAML: "),
+        ("project: a\nsources:\n  - name: x\n  title: [", "m.yaml:4: this is not YAML: "),
+        ("project: a\nsources: []\n\nproject: b", "m.yaml:4, project: this is given a second time (first in line 1)"),
+        ("project: a\nsources: []\nowns:\n  - 1", "m.yaml:4, owns[0]: 1 is read as a number, not as text"),
+    ],
+)
+def test_a_mistake_of_reading_has_its_line(text: str | bytes, message: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        Manifest.parse(text, filename="m.yaml")
+    assert message in str(caught.value)

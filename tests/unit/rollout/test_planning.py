@@ -74,7 +74,7 @@ def test_what_cannot_be_changed_is_blocked_as_a_whole(field: str, there: str, wa
     shown = {"language": there} if field == "language" else {"_kind": there}
     action = only(planned(manifest({"name": "a", "title": "x", field: wanted}), source("a", **shown), allow_risky=True))
     assert (action.kind, action.blocks) == ("blocked", "update")
-    assert action.reason == f"the {field} of a source cannot be changed after it was created"
+    assert action.reason == f"the effect of an update to {field} is unknown, so this client does not send it"
     assert f"put the {field} that it has into the manifest" in action.remedy
     assert Change(field, there, wanted) in action.changes
 

@@ -39,7 +39,7 @@ def test_the_text_is_like_terraforms() -> None:
         "  + created (create)",
         '      title: "N"',
         f"  ! lang (blocked update, id {ids['lang']})",
-        "      the language of a source cannot be changed after it was created",
+        "      the effect of an update to language is unknown, so this client does not send it",
         (
             "      remedy: put the language that it has into the manifest; or, if its messages may be lost, delete the "
             "source and let it be created anew"
