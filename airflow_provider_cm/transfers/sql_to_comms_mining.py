@@ -50,7 +50,7 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
         does not go with ``key``; none by default. (templated)
     :param key: column of the result to page by; it must be unique and never NULL, and should be indexed, such as
         the primary key. None by default. (templated)
-    :param page_size: rows to fetch at once, 5000 by default. (templated)
+    :param page_size: rows to fetch at once, 2000 by default; 5000 rows of 1 KiB take 30 MiB more. (templated)
     :param hook_params: more arguments of the database's hook, such as ``{"database": "crm"}``; none by default.
         (templated)
     :return: the report of the load as a dict.
@@ -82,7 +82,7 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
         sql_conn_id: str,
         parameters: Sequence[Any] | Mapping[str, Any] | NotGiven = NOT_GIVEN,
         key: str | NotGiven = NOT_GIVEN,
-        page_size: int | str = 5000,
+        page_size: int | str = 2000,
         hook_params: Mapping[str, Any] | NotGiven = NOT_GIVEN,
         **kwargs: Any,
     ) -> None:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 200
 """Rows that are made Python objects at once."""
 
-BUFFER = 1024 * 1024
+BUFFER = 256 * 1024
 """Bytes of a column that are read at once; else pyarrow reads the whole row group, which may be the whole file."""
 
 

@@ -48,7 +48,7 @@ class Query:
     sql: str
     parameters: Any = None
     placeholder: str = "%s"
-    page_size: int = 5000
+    page_size: int = 2000
     dialect: str = ""
 
     def rows(self) -> Iterator[dict[str, Any]]:
