@@ -148,7 +148,7 @@ def write_outlet_events(
 
 
 def write_partition(operator: Any, context: Any, key: str) -> None:
-    """Give the asset events of a task a partition's key, from Airflow 3.2 on; before, there is none to give.
+    """Return the asset events of a task a partition's key, from Airflow 3.2 on; before, there is none to give.
 
     Events of an alias have none.
 

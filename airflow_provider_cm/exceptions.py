@@ -38,7 +38,7 @@ class CommsMiningRetryable(AirflowException):
 
 
 def airflow_error(error: CommsMiningError) -> CommsMiningFailure | CommsMiningRetryable:
-    """Give the task's exception for an error of the API client.
+    """Return the task's exception for an error of the API client.
 
     :param error: the error.
     """

@@ -81,7 +81,7 @@ class CommsMiningRetryPolicy(RetryPolicy):
         return RetryDecision.retry(timedelta(seconds=requested), f"waiting {requested:g} s, as the server asks")
 
     def serialize(self) -> dict[str, Any]:
-        """Give the policy as JSON."""
+        """Return the policy as JSON."""
         return {"base": self.base.total_seconds(), "longest": self.longest.total_seconds()}
 
     @classmethod

@@ -71,7 +71,7 @@ FEATURES = {
     "resumed loads": Feature(
         "A retry of a load goes on where the try before ended",
         "3.3",
-        "A task has no store that outlasts its try: a retry sends all messages again, which changes nothing and is not "
+        "A task has no store that survives its try: a retry sends all messages again, which changes nothing and is not "
         "billed again.",
     ),
     "shared polling": Feature(

@@ -39,7 +39,7 @@ NOTHING = ("None", "NOTSET")
 
 
 def boolean(value: object, field: str) -> bool:
-    """Give ``True`` or ``False``.
+    """Return ``True`` or ``False``.
 
     :param value: a bool, or the text ``True`` or ``False`` in any case.
     :param field: the argument's name in an error.
@@ -54,7 +54,7 @@ def boolean(value: object, field: str) -> bool:
 
 
 def integer(value: object, field: str, *, minimum: int) -> int:
-    """Give a whole number.
+    """Return a whole number.
 
     :param value: an int, or its digits as text.
     :param field: the argument's name in an error.
@@ -72,7 +72,7 @@ def integer(value: object, field: str, *, minimum: int) -> int:
 
 
 def seconds(value: object, field: str) -> float:
-    """Give a time in seconds.
+    """Return a time in seconds.
 
     :param value: a number above 0, or its text.
     :param field: the argument's name in an error.
@@ -90,7 +90,7 @@ def seconds(value: object, field: str) -> float:
 
 
 def given(value: object, field: str) -> object:
-    """Give a value back; it is an error if a template or a task rendered nothing.
+    """Return a value back; it is an error if a template or a task rendered nothing.
 
     :param value: the argument.
     :param field: the argument's name in an error.
@@ -105,7 +105,7 @@ def given(value: object, field: str) -> object:
 
 
 def text(value: object, field: str) -> str:
-    """Give a text; anything else is an error.
+    """Return a text; anything else is an error.
 
     :param value: the argument. ``None`` as text is what a template renders where there is no value, so it is refused;
         in a DAG, Airflow's ``literal("None")`` stands for the word.
@@ -129,7 +129,7 @@ def text(value: object, field: str) -> str:
 
 
 def filled_text(value: object, field: str) -> str:
-    """Give a text that is not empty; parameters and errors as for :func:`text`."""
+    """Return a text that is not empty; parameters and errors as for :func:`text`."""
     checked = text(value, field)
     if not checked.strip():
         raise ConfigurationError(f"{field}: it is empty; check the template that it comes from, or leave it out")
@@ -137,17 +137,17 @@ def filled_text(value: object, field: str) -> str:
 
 
 def project(value: object, field: str = "project") -> str:
-    """Give a project's name, by the API's rules; parameters and errors as for :func:`text`."""
+    """Return a project's name, by the API's rules; parameters and errors as for :func:`text`."""
     return check_project(filled_text(value, field), field)
 
 
 def source_name(value: object, field: str = "source_name") -> str:
-    """Give a source's name, by the API's rules; parameters and errors as for :func:`text`."""
+    """Return a source's name, by the API's rules; parameters and errors as for :func:`text`."""
     return check_source_name(filled_text(value, field), field)
 
 
 def identifier(value: object, field: str) -> str:
-    """Give the text of an id that another task computed.
+    """Return the text of an id that another task computed.
 
     :param value: text; not empty, and not the ``None`` that a template renders where there is no value. An integer is
         an id of nothing but digits that ``render_template_as_native_obj`` made a number.
@@ -171,7 +171,7 @@ def identifier(value: object, field: str) -> str:
 
 
 def text_list(value: object, field: str) -> list[str]:
-    """Give a list of texts.
+    """Return a list of texts.
 
     :param value: a list or tuple of texts. A single text is refused, since it is a list of letters to Python.
     :param field: the argument's name in an error.
@@ -187,12 +187,12 @@ def text_list(value: object, field: str) -> list[str]:
 
 
 def property_list(value: object, field: str) -> list[str]:
-    """Give a list of names of user properties, such as ``["string:Sender"]``; as for :func:`text_list`."""
+    """Return a list of names of user properties, such as ``["string:Sender"]``; as for :func:`text_list`."""
     return [check_property(name, field) for name in text_list(value, field)]
 
 
 def setting(value: object, name: str, field: str | None = None) -> object:
-    """Give the value of one of a source's settings.
+    """Return the value of one of a source's settings.
 
     :param value: the argument.
     :param name: the setting, one of the keys of :data:`airflow_provider_cm.api.source_fields.SETTABLE`.
@@ -212,7 +212,7 @@ _SETTINGS = {
 
 
 def choice(value: object, field: str, choices: Collection[str]) -> str:
-    """Give one of a few words.
+    """Return one of a few words.
 
     :param value: the word.
     :param field: the argument's name in an error.
@@ -226,7 +226,7 @@ def choice(value: object, field: str, choices: Collection[str]) -> str:
 
 
 def one_of(choices: Collection[str]) -> Callable[[object, str], str]:
-    """Give a parser for :func:`choice`.
+    """Return a parser for :func:`choice`.
 
     :param choices: the words to choose from.
     """
@@ -234,7 +234,7 @@ def one_of(choices: Collection[str]) -> Callable[[object, str], str]:
 
 
 def excerpt(value: object) -> str:
-    """Give a value's ``repr`` for a message, printable and short."""
+    """Return a value's ``repr`` for a message, printable and short."""
     return printable(repr(value), 80)
 
 

@@ -60,7 +60,7 @@ class Auth(ABC):
 
     @abstractmethod
     def bearer(self, budget: Budget, transport: Transport) -> Bearer:
-        """Give the token to use now; fetch one if there is none.
+        """Return the token to use now; fetch one if there is none.
 
         :param budget: the budget of the call.
         :param transport: to fetch with.
@@ -79,7 +79,7 @@ class Auth(ABC):
 
     @abstractmethod
     def secrets(self) -> list[str]:
-        """Give the texts that must never be shown, longest first."""
+        """Return the texts that must never be shown, longest first."""
 
     def scrub(self, text: str, transport: Transport) -> str:
         """Mask secrets in a text from a server or proxy: the credentials, and the passwords of proxies.
@@ -122,7 +122,7 @@ class DeveloperToken(Auth):
         return "DeveloperToken(***)"
 
     def bearer(self, budget: Budget, transport: Transport) -> Bearer:
-        """Give the token."""
+        """Return the token."""
         return self._bearer
 
     def renew(self, rejected: Bearer, budget: Budget, transport: Transport) -> Bearer | None:
@@ -142,7 +142,7 @@ class DeveloperToken(Auth):
             return fresh
 
     def secrets(self) -> list[str]:
-        """Give the token and the previous one, which another thread may still be using."""
+        """Return the token and the previous one, which another thread may still be using."""
         return longest_first(self._bearer, self._former)
 
 
@@ -180,7 +180,7 @@ def token_problem(token: object) -> str | None:
 
 
 def longest_first(*known: Bearer | None) -> list[str]:
-    """Give the texts of the tokens that exist, longest first, so that none is masked only in part."""
+    """Return the texts of the tokens that exist, longest first, so that none is masked only in part."""
     return sorted((each.token for each in known if each and each.token), key=len, reverse=True)
 
 

@@ -77,7 +77,7 @@ class CallOutcome:
     sent: int = 0
 
     def unwrap(self) -> dict[str, Any]:
-        """Give the payload, or raise the error."""
+        """Return the payload, or raise the error."""
         if self.error is not None:
             raise self.error
         return self.payload

@@ -125,7 +125,7 @@ class ClientCredentials(Auth):
         return f"ClientCredentials({getattr(self, '_url', '?')!r}, ***)"
 
     def bearer(self, budget: Budget, transport: Transport) -> Bearer:
-        """Give the cached token, or fetch one."""
+        """Return the cached token, or fetch one."""
         cell = self._cell()
         present, now = cell.bearer, time.monotonic()
         if present is not None and now < cell.renew_at:
@@ -167,7 +167,7 @@ class ClientCredentials(Auth):
             return fresh if fresh.token != rejected.token else None
 
     def secrets(self) -> list[str]:
-        """Give the App Secret, the token, and the one before it, which may still be valid."""
+        """Return the App Secret, the token, and the one before it, which may still be valid."""
         cell = self._cell()
         return longest_first(Bearer(self._client_secret), cell.bearer, cell.former)
 

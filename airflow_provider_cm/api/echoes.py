@@ -53,7 +53,7 @@ class Echoes:
         return "Echoes(***)"
 
     def __call__(self, text: str) -> str:
-        """Give the text with ``***`` in place of each word that tells something of a message.
+        """Return the text with ``***`` in place of each word that tells something of a message.
 
         :param text: what the server said.
         """
@@ -78,7 +78,7 @@ def _shown(chunk: str, sent: str, short: set[str]) -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Give all texts and numbers of a JSON value, keys included."""
+    """Return all texts and numbers of a JSON value, keys included."""
     todo = [value]
     while todo:
         each = todo.pop()

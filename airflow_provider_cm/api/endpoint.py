@@ -67,7 +67,7 @@ def check_url(url: str, field: str, *, allow_http: bool = False) -> str:
 
 
 def normalise_endpoint(endpoint: str, *, allow_http: bool = False) -> str:
-    """Give an endpoint its one form: scheme and host in lower case, no ``/api/v1``, no slash at the end.
+    """Return an endpoint its one form: scheme and host in lower case, no ``/api/v1``, no slash at the end.
 
     :param endpoint: the user's URL, with or without ``https://``, ``/api``, ``/api/v1`` and slashes at the end.
     :param allow_http: accept plain http to other machines than this one.
@@ -103,7 +103,7 @@ def normalise_endpoint(endpoint: str, *, allow_http: bool = False) -> str:
 def join_url(
     endpoint: str, version: str, segments: tuple[str, ...], params: Mapping[str, object] | None
 ) -> tuple[str, str]:
-    """Give (URL, path for messages) of an API call, with every segment percent-encoded on its own.
+    """Return (URL, path for messages) of an API call, with every segment percent-encoded on its own.
 
     ``requests`` and urllib3 collapse ``.`` and ``..`` even when they are encoded, so these are refused.
 

@@ -204,7 +204,7 @@ def is_transient_status(status: int) -> bool:
 
 
 def status_text(status: int) -> str:
-    """Give ``404 Not Found`` for 404, and ``HTTP 299`` for a status without a name."""
+    """Return ``404 Not Found`` for 404, and ``HTTP 299`` for a status without a name."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -77,7 +77,7 @@ def _storable_escape(match: re.Match[str]) -> str:
 
 
 def _estimate(body: bytes, text: str, *, unstorable: bool) -> int:
-    """Give an upper estimate of the memory for a body, its text, its strings and its objects, in bytes.
+    """Return an upper estimate of the memory for a body, its text, its strings and its objects, in bytes.
 
     The weights are those of CPython: an object with one key, an empty list, a string with its place in a table, a
     number with its place in a list. What stands within strings is counted too.

@@ -85,7 +85,7 @@ class SettledWrite(ABC, Generic[T]):
         """
 
     def refused(self, error: CommsMiningError) -> CommsMiningError:
-        """Give the error for a refusal; by default the server's own.
+        """Return the error for a refusal; by default the server's own.
 
         :param error: the server's own.
         """

@@ -274,7 +274,7 @@ class MessagesApi:
 
 
 def email_id(document: Mapping[str, Any]) -> str | None:
-    """Give the id that a raw email document will have: its ``comment_id``, or else its Message-ID.
+    """Return the id that a raw email document will have: its ``comment_id``, or else its Message-ID.
 
     :param document: the API's raw email document.
     """

@@ -88,7 +88,7 @@ class Source:
         return self.owner
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the API's own JSON object, as it came."""
+        """Return the API's own JSON object, as it came."""
         return dict(self.raw)
 
     def knows(self, name: str) -> bool:
@@ -124,7 +124,7 @@ def same_value(name: str, one: object, other: object) -> bool:
 
 
 def describe_differences(differences: Mapping[str, tuple[object, object]]) -> str:
-    """Give ``title is 'a', not 'b'; ...`` for a message."""
+    """Return ``title is 'a', not 'b'; ...`` for a message."""
     return "; ".join(
         f"{name} is {_shown(there)}, not {_shown(wanted)}" for name, (there, wanted) in differences.items()
     )

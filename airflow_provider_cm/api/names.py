@@ -17,7 +17,7 @@ _PROPERTY = re.compile(rf"(?:number|string):\w(?:[{_IN_PROPERTY} ]{{0,62}}[{_IN_
 
 
 def check_project(value: object, field: str = "project") -> str:
-    """Give the project name back, or refuse it.
+    """Return the project name back, or refuse it.
 
     :param value: letters, digits, hyphens, underscores and dots, at most 1024.
     :param field: what to call it in an error.
@@ -30,7 +30,7 @@ def check_project(value: object, field: str = "project") -> str:
 
 
 def check_source_name(value: object, field: str = "source_name") -> str:
-    """Give the source name back, or refuse it.
+    """Return the source name back, or refuse it.
 
     :param value: letters, digits, hyphens and underscores, at most 256.
     :param field: what to call it in an error.
@@ -40,7 +40,7 @@ def check_source_name(value: object, field: str = "source_name") -> str:
 
 
 def check_source_id(value: object, field: str = "source_id") -> str:
-    """Give the id back, or refuse it.
+    """Return the id back, or refuse it.
 
     :param value: hexadecimal digits, such as ``18ba5ce699f8da1f``.
     :param field: what to call it in an error.
@@ -50,7 +50,7 @@ def check_source_id(value: object, field: str = "source_id") -> str:
 
 
 def check_property(value: object, field: str = "sensitive_properties") -> str:
-    """Give the name of a user property back, or refuse it.
+    """Return the name of a user property back, or refuse it.
 
     :param value: the property's type and name, such as ``string:Sender`` or ``number:Priority``.
     :param field: what to call it in an error.

@@ -89,7 +89,7 @@ def redact_data(data: Any, secrets: Iterable[str]) -> Any:
 
 
 def _containers(whole: list[Any]) -> list[Any]:
-    """Give all lists and objects of a JSON value; by a loop, since JSON may be nested more deeply than Python calls."""
+    """Return all lists and objects of a JSON value; by a loop, since JSON may be nested more deeply than Python calls."""
     found: list[Any] = [whole]
     for each in found:  # which grows on the way
         found += [value for value in _values(each) if type(value) is dict or type(value) is list]
@@ -119,7 +119,7 @@ def _without(value: Any, needles: tuple[Sealed, ...]) -> Any:
 
 
 def _masked(text: str, spans: list[Span], end: int | None = None) -> str:
-    """Give a text with ``***`` in place of the spans, which may overlap, and without what begins after ``end``."""
+    """Return a text with ``***`` in place of the spans, which may overlap, and without what begins after ``end``."""
     end = len(text) if end is None else min(end, len(text))
     shown, at = [], 0
     for first, last in sorted(spans):
@@ -140,7 +140,7 @@ def _needles(secrets: Iterable[str]) -> tuple[Sealed, ...]:
 
 @lru_cache(maxsize=64)
 def _needles_of(secret: Sealed) -> tuple[Sealed, ...]:
-    """Give the texts that stand for a secret when nothing is escaped."""
+    """Return the texts that stand for a secret when nothing is escaped."""
     plain = {secret, _misread(secret)}
     spaced = {Sealed(each.replace(" ", "+")) for each in plain}  # as forms have it
     encoded = {each for shift in range(3) if len(each := _base64(secret, shift)) >= _LEAST_ENCODED}
@@ -149,12 +149,12 @@ def _needles_of(secret: Sealed) -> tuple[Sealed, ...]:
 
 
 def _misread(secret: Sealed) -> Sealed:
-    """Give a text as it becomes when its UTF-8 is read as Latin-1, as HTTP libraries do with headers."""
+    """Return a text as it becomes when its UTF-8 is read as Latin-1, as HTTP libraries do with headers."""
     return Sealed(secret.encode("utf-8", "surrogatepass").decode("latin-1"))
 
 
 def _base64(secret: Sealed, shift: int) -> Sealed:
-    """Give the characters that stand for the secret alone, after ``shift`` other bytes (modulo 3)."""
+    """Return the characters that stand for the secret alone, after ``shift`` other bytes (modulo 3)."""
     bits = 8 * (shift + len(secret.encode("utf-8", "surrogatepass")))
     # In one expression, so that no variable shows it.
     return Sealed(

@@ -44,7 +44,7 @@ _NEXT_LINK = re.compile(r"rel\s*=\s*\"?[^\";,]*\bnext\b", re.IGNORECASE)
 def expect_source(
     project: str | None = None, name: str | None = None, source_id: str | None = None
 ) -> Callable[[Mapping[str, Any], Mapping[str, str]], None]:
-    """Give a check that a response is about one source.
+    """Return a check that a response is about one source.
 
     The check ignores case, because some servers do so in names, and answer with the name as it was first written.
 
@@ -76,7 +76,7 @@ def expect_statistics(payload: Mapping[str, Any], headers: Mapping[str, str]) ->
 
 
 def expect_listing(project: str | None) -> Callable[[Mapping[str, Any], Mapping[str, str]], None]:
-    """Give a check that a listing is complete, and only of one project.
+    """Return a check that a listing is complete, and only of one project.
 
     The API has no documented paging. A client that took one page for the whole list would create sources that exist,
     and report others as deleted.
@@ -116,7 +116,7 @@ def _same(key: str, there: object, wanted: str) -> None:
 
 
 def _paging(payload: Mapping[str, Any], size: int, within: str = "") -> Iterator[str]:
-    """Give the keys that announce further pages, the outermost first; null, false and empty values do not count."""
+    """Return the keys that announce further pages, the outermost first; null, false and empty values do not count."""
     for key, value in payload.items():
         quoted = f"`{within}{printable(key, 60)}`"
         words = {word.lower() for word in _WORD.findall(key)}

@@ -163,7 +163,7 @@ class ApiSession:
         )
 
     def budget(self) -> Budget:
-        """Give a fresh budget for one call."""
+        """Return a fresh budget for one call."""
         return Budget(self.retry, self._on_wait)
 
     def run(self, call: Call, budget: Budget, *, once: bool = False, repeated: bool = False) -> CallOutcome:
@@ -217,7 +217,7 @@ class ApiSession:
         return error
 
     def within(self, seconds: float) -> ApiSession:
-        """Give a copy of this session with less time for each call; both share connections and token.
+        """Return a copy of this session with less time for each call; both share connections and token.
 
         :param seconds: the most that a call may take; the retry policy's time stays where it is less.
         """

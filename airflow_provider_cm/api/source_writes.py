@@ -83,7 +83,7 @@ class CreateSource(_FieldsWrite):
         self._absent = False  # a look has shown that there was no source
 
     def accept(self, outcome: CallOutcome) -> Source:
-        """Give the created source."""
+        """Return the created source."""
         source = source_calls.source_in(outcome)
         if certainly_existed(source, outcome, self.sent_at):
             raise self._conflict(
@@ -129,7 +129,7 @@ class UpdateSource(_FieldsWrite):
         super().__init__(session, "POST", project, name, wanted)
 
     def accept(self, outcome: CallOutcome) -> Source:
-        """Give the updated source."""
+        """Return the updated source."""
         return source_calls.source_in(outcome)
 
     def settle(self, look: CallOutcome) -> Source | None:
@@ -165,11 +165,11 @@ class DeleteSource(SettledWrite[bool]):
         return source_calls.read_by_id(self.session, self._source_id)
 
     def accept(self, outcome: CallOutcome) -> bool:
-        """Give ``True``."""
+        """Return ``True``."""
         return True
 
     def settle(self, look: CallOutcome) -> bool | None:
-        """Give ``False`` if the source is gone."""
+        """Return ``False`` if the source is gone."""
         if look.verdict is not Verdict.OK and not isinstance(look.error, NotFoundError):
             raise OutcomeUnknownError(self.last_seen)
         if isinstance(look.error, NotFoundError):

@@ -162,7 +162,7 @@ class SourcesApi:
 
 
 def _wanted(fields: Mapping[str, Any], allowed: type[UpdatableFields]) -> dict[str, Any]:
-    """Give the fields to send, without those that are ``None``.
+    """Return the fields to send, without those that are ``None``.
 
     :raises TypeError: for a name that is not a field, which only a type checker would notice otherwise.
     """

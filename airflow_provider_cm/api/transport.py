@@ -129,7 +129,7 @@ class Transport:
         return f"Transport(timeout={getattr(self, '_timeout', '?')}, verify={getattr(self, '_verify', '?')!r})"
 
     def secrets(self) -> list[str]:
-        """Give the passwords of the proxies of this thread's last request, which may repeat them in what they say."""
+        """Return the passwords of the proxies of this thread's last request, which may repeat them in what they say."""
         passwords = []
         route: Mapping[str, str] = getattr(self._local, "route", {})
         for url in route.values():

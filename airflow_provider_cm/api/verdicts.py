@@ -64,7 +64,7 @@ def judge(call: Call, reply: Reply | ExchangeFailure, secrets: Sequence[str]) ->
 
 
 def unreadable(call: Call, reply: Reply | ExchangeFailure, error: Exception) -> CallOutcome:
-    """Give the outcome of an exchange that could not be judged.
+    """Return the outcome of an exchange that could not be judged.
 
     :param call: the call.
     :param reply: the response.

@@ -97,7 +97,7 @@ class CommsMiningHook(BaseHook):
         return hook
 
     def get_conn(self) -> ApiSession:
-        """Give the client of the API.
+        """Return the client of the API.
 
         :raises ConfigurationError: when a setting of the connection is wrong, naming it.
         """
@@ -136,7 +136,7 @@ class CommsMiningHook(BaseHook):
         return self.get_conn().request(method, *segments, json=json, params=params, version=version)
 
     def project_url(self, project: str) -> str | None:
-        """Give the address of a project's page in the web interface. It sends no request.
+        """Return the address of a project's page in the web interface. It sends no request.
 
         ``<endpoint>/projects/<project>`` appears in public code, and is not documented by the vendor; the connection's
         ``ui_url`` takes the endpoint's place.
@@ -232,7 +232,7 @@ class CommsMiningHook(BaseHook):
         raise ConfigurationError(f"connection '{self.comms_mining_conn_id}': password: {problem}")
 
     def _reload_token(self, former: ConnectionSettings) -> str:
-        """Give the developer token that is in the connection now, if it is still the same connection otherwise.
+        """Return the developer token that is in the connection now, if it is still the same connection otherwise.
 
         :param former: the settings that the session was made with.
         :raises AuthenticationError: when the new token is meant for another place, or to be used in another way.

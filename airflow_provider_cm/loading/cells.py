@@ -18,7 +18,7 @@ _FIRST_YEAR = 1400
 
 
 def plain(value: Any) -> Any:
-    """Give a cell's value as Python has it; ``None`` for all that stands for no value.
+    """Return a cell's value as Python has it; ``None`` for all that stands for no value.
 
     :param value: the cell's, NumPy's scalars and pandas' missing values included.
     """
@@ -83,7 +83,7 @@ def as_identity(value: Any, column: str) -> str:
 
 
 def as_number(value: Any, column: str) -> int | float:
-    """Give a value as a number of JSON.
+    """Return a value as a number of JSON.
 
     :param value: from :func:`plain`, not ``None``; text of a number is one.
     :param column: for an error.
@@ -155,7 +155,7 @@ def as_moment(value: Any, column: str, zone: ZoneInfo | None) -> str:
 
 
 def as_addresses(value: Any, column: str) -> list[str]:
-    """Give the addresses that a value holds.
+    """Return the addresses that a value holds.
 
     :param value: from :func:`plain`, not ``None``: a list of texts, or one text, in which ``;`` separates addresses,
         and ``,`` too if each part has an ``@``.

@@ -28,7 +28,7 @@ class CheckpointStore(Protocol):
     """Where a checkpoint is kept between two attempts; a JSON object of at most 2 KiB."""
 
     def load(self) -> dict[str, Any] | None:
-        """Give what was saved last, ``None`` if nothing was."""
+        """Return what was saved last, ``None`` if nothing was."""
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep this in place of what was saved before; called in the thread of ``load()``, after each batch."""
@@ -75,7 +75,7 @@ class Checkpoint:
         return True
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as JSON values."""
+        """Return it as JSON values."""
         return {
             "version": VERSION,
             "fingerprint": self.fingerprint,
@@ -108,7 +108,7 @@ class Checkpoint:
 
 
 def fingerprint_of(origin: str, target: Target, options: LoadOptions, mapping: Mapping | None) -> str:
-    """Give a text that is the same for loads of the same rows into the same place, by the same mapping.
+    """Return a text that is the same for loads of the same rows into the same place, by the same mapping.
 
     :param origin: identifies where the rows come from.
     :param target: where they go.

@@ -186,7 +186,7 @@ def _property(kind: str, name: str, template: Template) -> Step:
 
 
 def _reader(template: Template, write: Write) -> Read:
-    """Give what reads a template's value from a row: the column's own, or a text; ``None`` if a column has none."""
+    """Return what reads a template's value from a row: the column's own, or a text; ``None`` if a column has none."""
     parts = template.parts
     if template.is_one_column:
         only = template.columns[0]

@@ -138,7 +138,7 @@ class Mapping:
         return self._maker.message(row)
 
     def fingerprint(self) -> str:
-        """Give a text that is the same for the same mapping."""
+        """Return a text that is the same for the same mapping."""
         return json.dumps(self.data, sort_keys=True, default=str)
 
 

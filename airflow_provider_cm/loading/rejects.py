@@ -59,7 +59,7 @@ class Rejects:
             self._file.write(f"{line}\n" if raw is None else f'{line[:-1]}, "row": {raw}}}\n')
 
     def shown_id(self, message_id: str | None) -> str:
-        """Give an id as an error may show it: not at all, unless the user asked for it."""
+        """Return an id as an error may show it: not at all, unless the user asked for it."""
         return f" (id {message_id!r})" if self._log_ids and message_id else ""
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ class LoadReport:
     platform_units: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the report as JSON values, for an XCom or an asset event."""
+        """Return the report as JSON values, for an XCom or an asset event."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -40,7 +40,7 @@ class Resumption:
         return self.decided and 0 < self._last == self.skipped
 
     def unskipped(self, rows: Iterable[tuple[int, bytes, Message | None]]) -> Iterator[Message]:
-        """Give the messages that are to be sent.
+        """Return the messages that are to be sent.
 
         :param rows: number of each row, digest up to it, and its message if it has one.
         """

@@ -39,7 +39,7 @@ class HopelessError(Exception):
 
 
 def comment_of(mapping: MessageMapping | None) -> Callable[[Mapping[str, Any]], tuple[str, Mapping[str, Any]]]:
-    """Give what makes (id, comment object) of a row.
+    """Return what makes (id, comment object) of a row.
 
     :param mapping: without one a row is a comment object, bare or as ``{"comment": {...}}``.
     """
@@ -69,7 +69,7 @@ def comment_of(mapping: MessageMapping | None) -> Callable[[Mapping[str, Any]], 
 
 
 def email_of(row: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Give (id, raw email document) of a row that is one."""
+    """Return (id, raw email document) of a row that is one."""
     check_document(row)
     found = email_id(row)
     if found is None:
@@ -115,7 +115,7 @@ class Rows:
         return (message for _, _, message in messages if message is not None)
 
     def _messages(self) -> Iterator[tuple[int, bytes, Message | None]]:
-        """Give (row number, digest so far, message) of each row; no message for one that was put aside."""
+        """Return (row number, digest so far, message) of each row; no message for one that was put aside."""
         for row in self._rows:
             self.read += 1
             message = self._message(row)

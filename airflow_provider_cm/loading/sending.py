@@ -55,7 +55,7 @@ class Target:
     rest: bytes = b""
 
     def body(self, messages: list[Message]) -> bytes:
-        """Give the request body with these messages."""
+        """Return the request body with these messages."""
         return b'{"%b":[%b]%b}' % (self.field.encode(), b",".join([each.body for each in messages]), self.rest)
 
 

@@ -37,14 +37,14 @@ def known_only(value: Mapping[str, Any], known: tuple[str, ...], within: str) ->
 
 
 def an_object(value: object, where: str) -> Mapping[str, Any]:
-    """Give the value if it is an object."""
+    """Return the value if it is an object."""
     if not isinstance(value, Mapping):
         raise BadRowError(where, f"a {type(value).__name__} is not an object", "see the API's comment object")
     return value
 
 
 def a_list(value: object, where: str, most: int) -> list[Any]:
-    """Give the value if it is a list of at most so many elements."""
+    """Return the value if it is a list of at most so many elements."""
     if not isinstance(value, list):
         raise BadRowError(where, f"a {type(value).__name__} is not a list", "use a list")
     if len(value) > most:
@@ -53,7 +53,7 @@ def a_list(value: object, where: str, most: int) -> list[Any]:
 
 
 def a_text(value: object, where: str) -> str:
-    """Give the value if it is text."""
+    """Return the value if it is text."""
     if not isinstance(value, str):
         problem = "there is none" if value is None else f"a {type(value).__name__} is not text"
         raise BadRowError(where, problem, "use text, or leave it out")

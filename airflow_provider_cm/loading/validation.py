@@ -106,7 +106,7 @@ def check_id(value: object, where: str = "id") -> None:
 
 
 def escaped_id(value: str) -> str:
-    """Give an id with the characters that it cannot hold percent-encoded, and with them the percent sign itself.
+    """Return an id with the characters that it cannot hold percent-encoded, and with them the percent sign itself.
 
     :param value: any text.
     """
@@ -153,7 +153,7 @@ def _check_properties(properties: object) -> None:
 
 @lru_cache(maxsize=1024)
 def _kind_of(name: object) -> str | None:
-    """Give ``string`` or ``number``, or ``None`` for what is no property's name."""
+    """Return ``string`` or ``number``, or ``None`` for what is no property's name."""
     try:
         return check_property(name).partition(":")[0]
     except ConfigurationError:

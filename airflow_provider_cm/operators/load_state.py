@@ -38,7 +38,7 @@ class TaskCheckpoint:
 
     @classmethod
     def of(cls, context: Any, retries: int | None) -> TaskCheckpoint | None:
-        """Give a task's checkpoint.
+        """Return a task's checkpoint.
 
         :param context: the task's context.
         :param retries: the task's.
@@ -52,7 +52,7 @@ class TaskCheckpoint:
         return cls(store, f"comms_mining_load_of_try_{context['ti'].max_tries - retries + 1}")
 
     def load(self) -> dict[str, Any] | None:
-        """Give what was saved last, ``None`` if nothing was."""
+        """Return what was saved last, ``None`` if nothing was."""
         try:
             state = self._store.get(self._key)
         except Exception as error:  # noqa: BLE001  # the load does not need it

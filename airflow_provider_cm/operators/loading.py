@@ -173,7 +173,7 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
 
     @abstractmethod
     def rows(self, context: Any) -> Iterator[MappingOf[str, Any]]:
-        """Give the rows, one after the other; called once, and read lazily.
+        """Return the rows, one after the other; called once, and read lazily.
 
         A generator's ``finally`` is run when the load ends early, so it may hold a cursor or a file open.
 
@@ -188,11 +188,11 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
         return ""
 
     def load_arguments(self) -> dict[str, Any]:
-        """Give what :func:`airflow_provider_cm.loading.load` is to be given beside the arguments of all loads."""
+        """Return what :func:`airflow_provider_cm.loading.load` is to be given beside the arguments of all loads."""
         return {}
 
     def lineage_inputs(self) -> list[Any]:
-        """Give the OpenLineage datasets that were read."""
+        """Return the OpenLineage datasets that were read."""
         return []
 
     # --- the task
@@ -282,7 +282,7 @@ class BaseLoadOperator(TemplateFiles, CommsMiningOperator):
         return self._stop
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Give OpenLineage what was read and written, and how many rows.
+        """Return OpenLineage what was read and written, and how many rows.
 
         :param task_instance: of this task, not used.
         """

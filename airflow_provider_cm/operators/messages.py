@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @without_frames
 def _items(value: object, field: str, noun: str, kind: type | tuple[type, ...]) -> list[Any]:
-    """Give the items of an argument whose values no error may show."""
+    """Return the items of an argument whose values no error may show."""
     if isinstance(value, Unshown):
         value = value.value
     value = arguments.given(value, field)
@@ -72,7 +72,7 @@ class LoadMessagesOperator(BaseLoadOperator):
             self.argument("messages")
 
     def rows(self, context: Any) -> Iterator[Mapping[str, Any]]:
-        """Give the messages, one after the other."""
+        """Return the messages, one after the other."""
         yield from self.argument("messages")
 
 

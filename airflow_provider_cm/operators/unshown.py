@@ -20,7 +20,7 @@ class Unshown:
         self._noun = noun
 
     def resolve(self, context: Any) -> Unshown:
-        """Give itself, when Airflow renders the task's templates."""
+        """Return itself, when Airflow renders the task's templates."""
         return self
 
     def __repr__(self) -> str:

@@ -114,7 +114,7 @@ class _VariableNames:
         self._used: set[str] = set()
 
     def replaced(self, value: str) -> str:
-        """Give ``${name}`` for a variable's value, and any other text escaped."""
+        """Return ``${name}`` for a variable's value, and any other text escaped."""
         if value not in self._names:
             return escape(value)
         self._used.add(value)

@@ -190,7 +190,7 @@ class Manifest(BaseModel):
         return parsed
 
     def wanted(self) -> Iterator[Wanted]:
-        """Give what is wanted of each source, one by one, with the defaults filled in."""
+        """Return what is wanted of each source, one by one, with the defaults filled in."""
         defaults = _given(self.defaults)
         return (_wanted(entry, defaults) for entry in self.sources)
 

@@ -66,6 +66,6 @@ class ManifestError(ConfigurationError):
 
 
 def path_text(path: Path) -> str:
-    """Give ``sources[3].title`` for ``("sources", 3, "title")``."""
+    """Return ``sources[3].title`` for ``("sources", 3, "title")``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")

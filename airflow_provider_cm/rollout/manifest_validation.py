@@ -93,7 +93,7 @@ class ManifestValidator:
                 self.wrong(path, self._mistyped(path, item["input"], _EXPECTED.get(kind), item["msg"]))
 
     def mistakes(self) -> list[Mistake]:
-        """Give what was found, in the order of the file."""
+        """Return what was found, in the order of the file."""
         found = [self._mistake(*each) for each in dict.fromkeys(self._found)]
         return sorted(found, key=lambda mistake: (mistake.line is None, mistake.line or 0))
 

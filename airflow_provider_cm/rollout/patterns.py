@@ -18,7 +18,7 @@ _WILDCARDS = re.compile(r"\[!?[^\]]+\]|[*?]")
 
 
 def check_pattern(pattern: str) -> str:
-    """Give a pattern back, or refuse one that no source's name can match.
+    """Return a pattern back, or refuse one that no source's name can match.
 
     :param pattern: of letters, digits, hyphens and underscores, with ``*``, ``?`` and ``[...]``.
     :raises ValueError: saying what is allowed.

@@ -70,7 +70,7 @@ def plan(
 
 
 def value_of(source: Source, name: str) -> Value:
-    """Give a field in the one form that plans have; ``sensitive_properties`` are sorted.
+    """Return a field in the one form that plans have; ``sensitive_properties`` are sorted.
 
     :param source: the source.
     :param name: one of its settable fields.
@@ -79,7 +79,7 @@ def value_of(source: Source, name: str) -> Value:
 
 
 def settled(value: object) -> Value:
-    """Give a value in the one form that plans have.
+    """Return a value in the one form that plans have.
 
     :param value: of a source's field.
     """

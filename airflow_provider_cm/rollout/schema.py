@@ -37,7 +37,7 @@ def manifest_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """Give the content of the committed file."""
+    """Return the content of the committed file."""
     return json.dumps(manifest_schema(), indent=2) + "\n"
 
 

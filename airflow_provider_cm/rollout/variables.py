@@ -41,7 +41,7 @@ class Filler:
         self._used: set[str] = set()
 
     def fill(self, value: Any, path: Path = ()) -> Any:
-        """Give a copy of a parsed manifest with every text filled.
+        """Return a copy of a parsed manifest with every text filled.
 
         :param value: the manifest, or a part of it.
         :param path: where the part stands.

@@ -69,7 +69,7 @@ class YamlDocument:
     mistakes: list[tuple[Path, int | None, str]] = field(default_factory=list)
 
     def line(self, path: Path) -> int | None:
-        """Give the line of a value, or of the nearest one that it belongs to."""
+        """Return the line of a value, or of the nearest one that it belongs to."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
@@ -145,7 +145,7 @@ def _null(written: str) -> str:
 
 
 def _plain_json(text: str) -> str:
-    """Give JSON in a form that YAML reads in the same way and on the same lines; anything else as it is."""
+    """Return JSON in a form that YAML reads in the same way and on the same lines; anything else as it is."""
     if not text.lstrip().startswith("{"):
         return text
     try:
@@ -164,7 +164,7 @@ def _plain_json(text: str) -> str:
 
 
 def _syntax(error: yaml.YAMLError, text: str) -> tuple[int | None, str]:
-    """Give line and message of what the parser tripped over."""
+    """Return line and message of what the parser tripped over."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
         said = getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read"

@@ -165,7 +165,7 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
         return next(iter(formats))
 
     def rows(self, context: Any) -> Iterator[Any]:
-        """Give the files' rows, one file after the other."""
+        """Return the files' rows, one file after the other."""
         options = {name: self.argument(name) for name in _CSV_OPTIONS if self.is_given(name)}
         rows = 0
         for file in self._files():
@@ -187,7 +187,7 @@ class FilesToCommsMiningOperator(BaseLoadOperator):
         return {"raw_emails": True, "transform_tag": self.argument("transform_tag")} if self._format == "eml" else {}
 
     def lineage_inputs(self) -> list[Any]:
-        """Give the files, or, where there are many, the paths that were given."""
+        """Return the files, or, where there are many, the paths that were given."""
         from airflow.providers.common.compat.openlineage.facet import Dataset
 
         from airflow_provider_cm.transfers.object_files import to_path

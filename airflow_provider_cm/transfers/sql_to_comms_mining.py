@@ -104,7 +104,7 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
             )
 
     def rows(self, context: Any) -> Iterator[Mapping[str, Any]]:
-        """Give the query's rows."""
+        """Return the query's rows."""
         from airflow_provider_cm.loading.readers.sql import Query, database_errors
 
         self.check_together()
@@ -166,7 +166,7 @@ class SqlToCommsMiningOperator(BaseLoadOperator):
         return repr((*parts, self.argument("hook_params")))
 
     def lineage_inputs(self) -> list[Any]:
-        """Give the tables that the statement reads, where the database's hook tells OpenLineage its name."""
+        """Return the tables that the statement reads, where the database's hook tells OpenLineage its name."""
         from airflow.providers.openlineage.sqlparser import get_openlineage_facets_with_sql
 
         conn_id = self.argument("sql_conn_id")

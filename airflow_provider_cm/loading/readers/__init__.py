@@ -28,7 +28,7 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "p
 
 
 def format_of(name: str) -> str | None:
-    """Give the format that a file's name ends in; ``None`` if it tells none.
+    """Return the format that a file's name ends in; ``None`` if it tells none.
 
     :param name: of the file; an ending ``.gz`` is passed over.
     """

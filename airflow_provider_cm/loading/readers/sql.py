@@ -27,7 +27,7 @@ _SPEAKABLE = ("OperationalError", "InterfaceError", "ProgrammingError")
 
 
 def buffering_driver(connection: object) -> str | None:
-    """Give the name of a connection's driver if it is known to read whole results into memory, ``None`` otherwise."""
+    """Return the name of a connection's driver if it is known to read whole results into memory, ``None`` otherwise."""
     driver = type(connection).__module__.partition(".")[0]
     return driver if driver in _BUFFERING else None
 
@@ -65,7 +65,7 @@ class Query:
                     yield dict(zip(columns, row, strict=True))
 
     def pages(self, key: str) -> Iterator[dict[str, Any]]:
-        """Give the rows in the order of a key, with one statement for each page.
+        """Return the rows in the order of a key, with one statement for each page.
 
         Each page begins after the last key of the one before it, so a key that is not unique, or empty, would lose
         rows. So an empty key is looked for first, and each page is read one row further, which the next must begin

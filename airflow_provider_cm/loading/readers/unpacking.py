@@ -19,7 +19,7 @@ _BUFFER = 256 * 1024
 
 @contextmanager
 def unpacked(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """Give a file's content, unpacked if its name ends in ``.gz``.
+    """Return a file's content, unpacked if its name ends in ``.gz``.
 
     :param file: open for reading bytes; it stays open.
     :param name: of the file.

@@ -241,7 +241,10 @@ def test_an_attempt_is_repeated_until_it_does_not_fail(caplog: pytest.LogCapture
         budget.failures += isinstance(result, CommsMiningError)
         return result
 
-    assert repeat(attempt, budget, lambda result: result if isinstance(result, CommsMiningError) else None) == "done"
+    def failure(result: CommsMiningError | str) -> CommsMiningError | None:
+        return result if isinstance(result, CommsMiningError) else None
+
+    assert repeat(attempt, budget, failure) == "done"
     assert clock.slept == [2.0]
     assert [(wait.seconds, wait.status, wait.requested) for wait in waits] == [(2.0, 503, True)]
     assert [record.getMessage() for record in caplog.records if record.name.endswith("api.retry")] == [
