@@ -89,7 +89,7 @@ def redact_data(data: Any, secrets: Iterable[str]) -> Any:
 
 
 def _containers(whole: list[Any]) -> list[Any]:
-    """Return all lists and objects of a JSON value; by a loop, since JSON may be nested more deeply than Python calls."""
+    """Return all lists and objects of a JSON value; by a loop, since JSON may be nested deeper than Python calls."""
     found: list[Any] = [whole]
     for each in found:  # which grows on the way
         found += [value for value in _values(each) if type(value) is dict or type(value) is list]

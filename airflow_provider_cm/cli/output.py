@@ -75,6 +75,16 @@ def silenced() -> contextlib.AbstractContextManager[object]:
     return contextlib.redirect_stdout(cast("TextIO", _DevNull()))
 
 
+def _writes_to_stdout(handler: logging.StreamHandler[TextIO]) -> bool:
+    # Airflow may have opened the handler when another object stood for the same stdout.
+    if handler.stream in {sys.stdout, sys.__stdout__}:
+        return True
+    try:
+        return handler.stream.fileno() == 1
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
 @contextlib.contextmanager
 def results_only(*, verbose: bool, progress: bool) -> Iterator[TextIO]:
     """Yield stdout, and keep logs out of it: Airflow logs there.
@@ -89,7 +99,7 @@ def results_only(*, verbose: bool, progress: bool) -> Iterator[TextIO]:
     handlers = [
         handler
         for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream in {out, sys.__stdout__}
+        if isinstance(handler, logging.StreamHandler) and _writes_to_stdout(handler)
     ]
     streams = [handler.stream for handler in handlers]
     for handler in handlers:

@@ -51,8 +51,8 @@ def wait_for_messages(target: Target, before: int, new: int, least: int) -> None
         if policy.clock() + pause > until:
             raise LoadError(
                 f"verify: the source had {before:,} messages, {new:,} were created, and it has {count:,} after "
-                f"{policy.max_seconds:g} s instead of {least:,} or more: messages are missing, or somebody deletes some at "
-                "the same time, or the server counts late. Loading again costs nothing"
+                f"{policy.max_seconds:g} s instead of {least:,} or more: messages are missing, or somebody deletes "
+                "some at the same time, or the server counts late. Loading again costs nothing"
             )
         policy.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)

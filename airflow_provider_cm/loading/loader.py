@@ -141,7 +141,7 @@ def _target(
 
 
 def _beyond(trace: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback that is not of this package, whose frames hold rows; all of it if there is none."""
+    """Return the part of a traceback that is not of this package, whose frames hold rows; without one, all of it."""
     at = trace
     while at is not None:
         if Path(at.tb_frame.f_code.co_filename).parent not in {_HERE, _HERE / "readers"}:

@@ -234,9 +234,10 @@ def test_the_strategies_do_not_depend_on_the_order_of_their_calls(first: str) ->
 def test_an_attempt_is_repeated_until_it_does_not_fail(caplog: pytest.LogCaptureFixture) -> None:
     clock, waits = Clock(), list[Any]()
     budget = Budget(clock.policy(), waits.append)
-    results = iter([CommsMiningError("one", retry_after=2.0, status=503), "done", "never"])
+    outcomes: list[CommsMiningError | str] = [CommsMiningError("one", retry_after=2.0, status=503), "done", "never"]
+    results = iter(outcomes)
 
-    def attempt() -> object:
+    def attempt() -> CommsMiningError | str:
         result = next(results)
         budget.failures += isinstance(result, CommsMiningError)
         return result
