@@ -1,9 +1,9 @@
 """Check the English of the documents and of the package: docstrings, comments, messages, names of variables.
 
-Usage: ``prose.py [--count] [PATH ...]``; by default the documents, README and the like, the example DAGs, and the
-parts of the package that have no findings. ``--count`` prints one line for each file. Two checks run: proselint's, for common mistakes, and a word list of
-our own, for British spelling and for phrases that read as translated. Code is not prose: fenced blocks, code spans and
-links' targets are skipped.
+Usage: ``prose.py [--count] [PATH ...]``; by default the documents, README and the like, the example DAGs, and the parts
+of the package that have no findings. ``--count`` prints one line for each file. Two checks run: proselint's, for common
+mistakes, and a word list of our own, for British spelling and for phrases that read as translated. Code is not prose:
+fenced blocks, code spans and links' targets are skipped.
 """
 
 from __future__ import annotations
