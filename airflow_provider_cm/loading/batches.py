@@ -20,20 +20,20 @@ class Limits:
     """
 
     def __init__(self, size: int, size_in_bytes: int) -> None:
-        self._most = (size, size_in_bytes)
-        self._size, self._bytes = self._most
+        self._size = self._most_in_time = size
+        self._bytes = self._most_bytes = size_in_bytes
         self._accepted_size = self._accepted_bytes = 0
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
         """Return the most messages of the next batch."""
-        return min(self._most[0], max(self._size, self._accepted_size))
+        return min(self._most_in_time, max(self._size, self._accepted_size))
 
     @property
     def bytes(self) -> int:
         """Return the most bytes of the next batch."""
-        return min(self._most[1], max(self._bytes, self._accepted_bytes))
+        return min(self._most_bytes, max(self._bytes, self._accepted_bytes))
 
     def accept(self, size: int, bytes_: int) -> None:
         """Note a batch that was not too large: a refusal of one message alone must not make all others as small.
@@ -54,10 +54,10 @@ class Limits:
         """
         with self._lock:
             former = (self.size, self.bytes)
-            self._size = min(self._size, max(1, size // 2))
             if bytes_ is None:
-                self._accepted_size = min(self._accepted_size, self._size)
+                self._most_in_time = min(self._most_in_time, max(1, size // 2))
             else:
+                self._size = min(self._size, max(1, size // 2))
                 self._bytes = min(self._bytes, max(1, bytes_ // 2))
             return (self.size, self.bytes) != former
 

@@ -73,7 +73,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     dags.mkdir()
-    names = ["provision_inbox", "load_inbox", "reconcile_acme_dev", "tell_of_changes", "every_outlet", "nothing_there"]
+    names = ["provision_inbox", "load_inbox", "reconcile_acme_dev", "report_changes", "every_outlet", "nothing_there"]
     with EmulatorServer() as server:
         plain = order(server, "plain_http")
         endpoint = json.loads(plain["env"]["AIRFLOW_CONN_COMMS_MINING_DEFAULT"])["host"]
@@ -153,7 +153,7 @@ def test_an_alias_is_given_each_source_of_a_rollout(ran: Ran) -> None:
         (-1, uri, uri, of_alias(told | {"outcome": outcome}))
         for uri, outcome in zip(uris, done["outcomes"], strict=True)
     ]
-    assert returned(ran.runs["tell_of_changes"], "tell") == [f"{uri} by plan {told['digest']}" for uri in uris]
+    assert returned(ran.runs["report_changes"], "report") == [f"{uri} by plan {told['digest']}" for uri in uris]
 
 
 def test_assets_and_aliases_are_told_by_mapped_tasks_and_of_deletes(ran: Ran) -> None:
