@@ -38,6 +38,7 @@ _COMMENT = ("id", "timestamp", "thread_id", "user_properties", "messages", "text
 _MESSAGE = ("from", "to", "cc", "bcc", "sent_at", "language", "body", "subject", "signature")
 _SUBJECT = ("text", "translated_from")
 _TEXT = (*_SUBJECT, "text_markup", "translated_from_markup")
+_MARKUP_KINDS = ("text", "break", "link", "style", "paragraph", "list", "table", "image")
 _ATTACHMENT = ("name", "size", "content_type", "content_hash", "inline", "attachment_reference")
 
 
@@ -191,7 +192,12 @@ def _check_text(value: object, where: str, known: tuple[str, ...]) -> None:
         if field in _SUBJECT:
             sized_text(content, f"{where}.{field}", 0, MAX_TEXT)
         else:
-            a_list(content, f"{where}.{field}", MAX_MARKUP)
+            for node in a_list(content, f"{where}.{field}", MAX_MARKUP):
+                if not isinstance(node, Mapping) or node.get("kind") not in _MARKUP_KINDS:
+                    kinds = ", ".join(_MARKUP_KINDS)
+                    raise BadRowError(
+                        f"{where}.{field}", "an element is no markup node", f"use objects of kind {kinds}"
+                    )
 
 
 def check_attachments(value: object, where: str) -> None:

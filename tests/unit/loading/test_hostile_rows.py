@@ -35,7 +35,7 @@ def test_a_huge_integer_and_a_deep_object_in_a_comment_make_its_row_bad(serve: S
     deep: dict[str, Any] = {}
     for _ in range(5000):
         deep = {"a": deep}
-    message = {"body": {"text": "Hello", "text_markup": [deep]}}
+    message = {"body": {"text": "Hello", "text_markup": [{"kind": "style", "children": [deep]}]}}
     comments: list[dict[str, Any]] = [
         {"id": "1", "timestamp": "2026-01-05T09:12:00Z", "messages": [message]},
         {"id": "2", "timestamp": "2026-01-05T09:12:00Z", "messages": [{"body": {"text": "Hello"}}]}

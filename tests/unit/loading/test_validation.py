@@ -77,6 +77,8 @@ BAD: list[tuple[tuple[Any, ...], object, str]] = [
     ((*M, "body", "text"), "x" * 65_537, "messages[0].body.text: it has 65,537 characters"),
     ((*M, "body", "translated_from"), "x" * 65_537, "messages[0].body.translated_from: it has 65,537"),
     ((*M, "body", "text_markup"), [{}] * 4097, "messages[0].body.text_markup: it has 4097 elements"),
+    ((*M, "body", "text_markup"), ["red"], "messages[0].body.text_markup: an element is no markup node"),
+    ((*M, "body", "text_markup"), [{"kind": "red"}], "messages[0].body.text_markup: an element is no markup node"),
     ((*M, "body", "colour"), "x", "messages[0].body.colour: the API knows no such field"),
     ((*M, "subject", "text"), "x" * 65_537, "messages[0].subject.text: it has 65,537 characters"),
     ((*M, "signature", "text"), 1, "messages[0].signature.text: a int is not text"),
