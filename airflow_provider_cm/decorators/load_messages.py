@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 
 class LoadMessagesDecoratedOperator(DecoratedOperator, BaseLoadOperator):
-    """Load the rows that a Python function gives; see :func:`load_messages_task`.
-
-    :param python_callable: the function.
-    :param op_args: its positional arguments. (templated)
-    :param op_kwargs: its named arguments. (templated)
-    """
+    """Load the rows that a Python function gives; see :func:`load_messages_task`."""
 
     custom_operator_name = "@task.load_messages"
     template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *BaseLoadOperator.template_fields)

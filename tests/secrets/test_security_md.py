@@ -27,6 +27,8 @@ from tests.secrets.subjects import (
     commands,
     listed,
 )
+from tests.secrets.subjects import ARGUMENTS as LOADS
+from tests.secrets.subjects import COMMANDS as COMMAND_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("impatient")
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
-GRANTS = {"View sources": {READ}, "Sources admin": {ADMIN}, "View sources and Sources admin": {READ, ADMIN}}
+EDIT = "sources-add-comments"
+GRANTS = {
+    "View sources": {READ},
+    "Edit messages": {EDIT},
+    "Sources admin": {ADMIN},
+    "View sources and Edit messages": {READ, EDIT},
+    "View sources and Sources admin": {READ, ADMIN},
+}
 # Each thing of the table by its name there, with arguments with which it has something to do.
 ARGUMENTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "CreateSourceOperator": lambda _: {"project": "acme-dev", "source_name": "new"},
@@ -48,6 +57,15 @@ ARGUMENTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "ApplySourcesOperator": lambda _: {"plan": _plan()},
     "ReconcileSourcesOperator": lambda _: {"manifest": MANIFEST},
     "ExportSourcesOperator": lambda _: {"project": "acme-dev"},
+    "LoadMessagesOperator": lambda _: _load("LoadMessagesOperator"),
+    "FilesToCommsMiningOperator": lambda _: _load("FilesToCommsMiningOperator"),
+    "SqlToCommsMiningOperator": lambda _: _load("SqlToCommsMiningOperator"),
+    "DeleteMessagesOperator with delete_annotated": lambda _: {
+        **INBOX,
+        "ids": ["a-message"],
+        "max_deletes": 1,
+        "delete_annotated": True,
+    },
     "SourceSensor": lambda _: {**INBOX, "until": "has_messages", **ONE_FAILURE},
     "SourceTrigger": lambda _: {**INBOX, "until": "has_messages", **ONE_FAILURE},
 }
@@ -57,7 +75,14 @@ COMMANDS: dict[str, list[str]] = {
     "comms-mining plan": ["--manifest", str(MANIFEST_FILE)],
     "comms-mining apply": ["--manifest", str(MANIFEST_FILE), "--yes"],
     "comms-mining export": ["--project", "acme-dev"],
+    "comms-mining load": [*COMMAND_WORDS["comms-mining", "load"][1], "--no-verify"],
 }
+
+
+def _load(name: str) -> dict[str, Any]:
+    """Return arguments of a load that does not count: the number of messages is fixed in these tests."""
+    arguments = {key: value() if callable(value) else value for key, value in LOADS[name][0].items()}
+    return {**arguments, "verify": False}
 
 
 def _plan() -> dict[str, Any]:

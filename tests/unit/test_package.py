@@ -160,7 +160,10 @@ def _parameters(item: Any) -> set[str]:
         names = set(inspect.signature(item).parameters) - {"self", "cls"}
         unpacked = re.search(r"Unpack\[(\w+)\]", str(item.__annotations__))
         # The fields of `**fields: Unpack[...]` are parameters too.
-        return names | (set(getattr(source_fields, unpacked[1]).__annotations__) if unpacked else set())
+        if not unpacked:
+            return names
+        fields = inspect.unwrap(item).__globals__.get(unpacked[1]) or getattr(source_fields, unpacked[1])
+        return names | set(fields.__annotations__)
     # Of pydantic, whose constructor has no names, and of a NamedTuple and a TypedDict, which have no constructor.
     found = {*getattr(item, "model_fields", ()), *getattr(item, "_fields", ())}
     if is_typeddict(item):
