@@ -15,7 +15,7 @@ from airflow_provider_cm.loading.rejects import Rejects
 from airflow_provider_cm.loading.report import AI_UNITS, PLATFORM_UNITS, LoadError, LoadReport, Progress
 from airflow_provider_cm.loading.resuming import Resumption
 from airflow_provider_cm.loading.rows import DuplicateIdError, HopelessError, Rows, comment_of, email_of
-from airflow_provider_cm.loading.sending import Pace, Sender, StoppedError, Target, WrongMappingError
+from airflow_provider_cm.loading.sending import AllRefusedError, Pace, Sender, StoppedError, Target
 from airflow_provider_cm.loading.totals import Totals
 from airflow_provider_cm.loading.workers import Workers
 
@@ -229,12 +229,14 @@ class Run:
                 self._ended(job)
 
     def _failure(self, error: BaseException) -> BaseException:
-        if isinstance(error, WrongMappingError):
-            said = error.cause.api_message or error.cause.args[0]
+        if isinstance(error, AllRefusedError):
             problem: CommsMiningError = error.cause
+            refused = (
+                "1,000 messages in a row" if self._totals.sent else "each of the first messages that were sent alone"
+            )
             text = (
-                "the server refused each of the first messages that were sent alone, so the mapping, or what the rows "
-                f"are made of, is wrong. It said: {said}"
+                f"the server refused {refused}, so it takes none of these: the mapping is wrong, or a quota of the "
+                f"tenant is full. Its message: {problem.api_message or problem.args[0]}"
             )
         elif isinstance(error, CommsMiningError):
             problem, text = error, str(error)

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _REFUSED = frozenset({400, 413, 422})
 _TOO_LARGE = 413
-_HOPELESS = 20
+_HOPELESS = 20  # messages refused alone before any is accepted
+_HOPELESS_IN_A_ROW = 1000  # and at any time: a server that refuses all from now on would be asked twice for each row
 
 
 class StoppedError(Exception):
     """The load ends, so nothing more is sent."""
 
 
-class WrongMappingError(Exception):
-    """The server refused each of the first messages that were sent alone.
+class AllRefusedError(Exception):
+    """The server refused each of the first messages that were sent alone, or later 1,000 in a row.
 
     :param cause: what it said of the last one.
     """
@@ -127,7 +128,7 @@ class Sender:
         :param batch: its messages.
         :param sent: what became of it, filled as far as this gets.
         :raises CommsMiningError: what is no matter of single messages.
-        :raises WrongMappingError: when the first 20 messages that were sent alone were all refused.
+        :raises AllRefusedError: when the first 20 messages sent alone were all refused, or later 1,000 in a row.
         :raises StoppedError: when the gate is closed.
         """
         self._send(batch.messages, sent)
@@ -146,7 +147,9 @@ class Sender:
                 _log.warning("A request was too large for the server; those that follow are half as large")
             self._halve(messages, sent, error, again=again, doubtful=True)
             return
-        self._any_accepted = self._any_accepted or result.stored > 0
+        if result.stored:
+            with self._lock:
+                self._any_accepted, self._alone_refused = True, 0
         if not result.timeouts:
             self._limits.accept(len(messages), sum(len(each.body) + 1 for each in messages))
         elif self._limits.halve(len(messages)):
@@ -177,5 +180,5 @@ class Sender:
     def _note_refusal(self, error: CommsMiningError) -> None:
         with self._lock:
             self._alone_refused += 1
-            if self._alone_refused >= _HOPELESS and not self._any_accepted:
-                raise WrongMappingError(error)
+            if self._alone_refused >= (_HOPELESS_IN_A_ROW if self._any_accepted else _HOPELESS):
+                raise AllRefusedError(error)

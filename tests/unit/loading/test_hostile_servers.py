@@ -95,3 +95,13 @@ def test_a_key_that_the_driver_changes_loses_no_row_silently() -> None:
     with pytest.raises(ReadError, match="paging lost a row"):
         list(query.pages("id"))
     connection.close()
+
+
+def test_a_server_that_refuses_all_from_some_moment_on_is_not_asked_twice_for_each_row(serve: Serve) -> None:
+    store = Store()
+    store._refuses = lambda comment: len(store.comments) >= 1000
+    with pytest.raises(LoadError, match=r"refused 1,000 messages in a row.* a quota of the tenant is full") as caught:
+        load(rows(20_000), api_of(serve(handler=store)), mapping=MAPPING, max_rejected=20_000, **PLACE)
+    assert len(store.batches) < 2500
+    assert caught.value.report is not None
+    assert caught.value.report.sent == len(store.comments) == 1000

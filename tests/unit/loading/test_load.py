@@ -122,7 +122,7 @@ def test_so_many_rows_may_be_left_out(serve: Serve, most: Any, fails: bool) -> N
 
 def test_a_wrong_mapping_is_given_up_after_20_single_messages(serve: Serve) -> None:
     store = Store(lambda comment: True, message="timestamp is not valid")
-    with pytest.raises(LoadError, match=r"each of the first messages .* It said: timestamp is not valid"):
+    with pytest.raises(LoadError, match=r"each of the first messages .* Its message: timestamp is not valid"):
         load(rows(5000), api_of(serve(handler=store)), mapping=MAPPING, max_rejected=5000, **PLACE)
     assert sum(len(batch) == 1 for batch in store.batches) == 20
 
