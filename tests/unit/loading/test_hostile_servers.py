@@ -71,10 +71,12 @@ def test_a_batch_of_emails_has_a_limit_of_its_own(serve: Serve) -> None:
         load([], api_of(serve(handler=Store())), raw_emails=True, batch_size=5000, **PLACE)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 20])
-def test_a_gzip_file_that_is_cut_off_is_an_error(cut: int) -> None:
+@pytest.mark.parametrize(
+    ("cut", "problem"), [(0, "it has no bytes"), (1, "not a gzip file"), (20, "damaged or ends too early")]
+)
+def test_a_gzip_file_that_is_cut_off_is_an_error(cut: int, problem: str) -> None:
     content = gzip.compress(b'{"id": "1"}\n' * 100)[:cut]
-    with pytest.raises(ReadError):
+    with pytest.raises(ReadError, match=problem):
         list(read_rows(io.BytesIO(content), "a.jsonl.gz", "jsonl"))
 
 
