@@ -30,7 +30,7 @@ from airflow_provider_cm.api.errors import (
 from airflow_provider_cm.api.json_decoding import decode_json
 from airflow_provider_cm.api.redaction import NoFrames, Sealed
 from airflow_provider_cm.api.retry import Budget, parse_retry_after, repeat
-from airflow_provider_cm.api.transport import Reply, Stage, Unshown
+from airflow_provider_cm.api.transport import Reply, Stage, UnshownBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,14 +238,14 @@ class ClientCredentials(Auth):
             transient=reply.stage is not Stage.REFUSED_LOCALLY,
         )
 
-    def _form(self) -> Unshown:
+    def _form(self) -> UnshownBody:
         form = {
             "grant_type": "client_credentials",
             "client_id": self._client_id,
             "client_secret": self._client_secret,
             "scope": self._scope,
         }
-        return Unshown(urlencode(form).encode())
+        return UnshownBody(urlencode(form).encode())
 
     def _grant(self, reply: Reply, transport: Transport) -> _Grant | TokenError:
         facts: dict[str, Any] = {

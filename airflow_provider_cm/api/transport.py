@@ -83,13 +83,13 @@ class Reply:
     body: bytes = field(repr=False)
 
 
-class Unshown(bytes):
+class UnshownBody(bytes):
     """A body that holds a secret; a traceback that shows variables does not show it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "Unshown(***)"
+        return "UnshownBody(***)"
 
 
 class Transport:

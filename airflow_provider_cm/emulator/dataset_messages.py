@@ -11,7 +11,7 @@ import orjson
 
 from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_filter import MessageFilter
-from airflow_provider_cm.emulator.message_sync import Target, message_jsons
+from airflow_provider_cm.emulator.message_sync import SyncTarget, message_jsons
 from airflow_provider_cm.emulator.message_times import microseconds
 from airflow_provider_cm.emulator.predictions import Predictions
 
@@ -149,7 +149,7 @@ class DatasetMessages:
 
     def comment_json(self, each: DatasetMessage) -> Json:
         """Write the message itself."""
-        target = Target(self._store, self._tenant, each.source_id, self._now, self.settings)
+        target = SyncTarget(self._store, self._tenant, each.source_id, self._now, self.settings)
         return message_jsons([each.message], target, markup=False)[0]
 
     def mark(self, each: DatasetMessage, *, annotated: bool) -> None:

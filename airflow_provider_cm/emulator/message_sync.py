@@ -44,7 +44,7 @@ class SyncCounts:
 
 
 @dataclass(frozen=True)
-class Target:
+class SyncTarget:
     """
     Where messages go.
 
@@ -167,12 +167,12 @@ def _same(old: StoredMessage, new: StoredMessage) -> bool:
     return old.content == new.content or old.fields == new.fields
 
 
-def message_jsons(messages: Iterable[StoredMessage], target: Target, *, markup: bool) -> list[Json]:
+def message_jsons(messages: Iterable[StoredMessage], target: SyncTarget, *, markup: bool) -> list[Json]:
     """Write messages as the API shows them; the markup of texts only if requested."""
     return [_message_json(each, target, markup=markup) for each in messages]
 
 
-def _message_json(message: StoredMessage, target: Target, *, markup: bool) -> Json:
+def _message_json(message: StoredMessage, target: SyncTarget, *, markup: bool) -> Json:
 
     fields = message.fields
     output: Json = {
@@ -199,7 +199,7 @@ def _message_json(message: StoredMessage, target: Target, *, markup: bool) -> Js
     return output
 
 
-def _attachment_json(attachment: Json, target: Target) -> Json:
+def _attachment_json(attachment: Json, target: SyncTarget) -> Json:
     """Write the metadata of an attachment; with a reference if its bytes were uploaded."""
     digest = attachment.get("content_hash")
     if digest is None or "attachment_reference" in attachment or target.store.file(target.tenant, digest) is None:

@@ -10,7 +10,7 @@ import orjson
 
 from airflow_provider_cm.emulator.dataset_json import dataset_json
 from airflow_provider_cm.emulator.errors import RefusedRequestError
-from airflow_provider_cm.emulator.message_sync import Target, message_jsons
+from airflow_provider_cm.emulator.message_sync import SyncTarget, message_jsons
 from airflow_provider_cm.emulator.operations import check_body, check_name, parse_json
 from airflow_provider_cm.emulator.permissions import ROLES
 from airflow_provider_cm.emulator.serializers import bucket_json, project_json, source_json
@@ -253,9 +253,9 @@ class TenantHandle:
             raise RefusedRequestError(404, f"Source '{project}/{name}' not found")
         return source
 
-    def _messages_of(self, project: str, name: str) -> Target:
+    def _messages_of(self, project: str, name: str) -> SyncTarget:
         state = self._state
-        return Target(state.messages, self.path, self._find(project, name).id, state.now(), state.settings)
+        return SyncTarget(state.messages, self.path, self._find(project, name).id, state.now(), state.settings)
 
     def _show(self, source: StoredSource) -> dict[str, Any]:
         return source_json(source, self._state.settings.changed(shapes="full"), language=True)

@@ -44,7 +44,7 @@ class AssetStateStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class WatchProgress:
     """The last look that a watcher has dealt with.
 
     :param value: the mark of that look, see :class:`airflow_provider_cm.triggers.condition.Look`.
@@ -70,11 +70,11 @@ class Cursor:
         described = json.dumps([*place, *arguments, sorted(condition.match.items())])
         self._key = f"comms_mining_{condition.until}_{hashlib.sha256(described.encode()).hexdigest()[:16]}"
         self._retry_seconds = retry_seconds
-        self._wanted: Progress | None = None
+        self._wanted: WatchProgress | None = None
         self._due = 0.0
         self._changed = asyncio.Event()
 
-    async def load(self) -> Progress | None:
+    async def load(self) -> WatchProgress | None:
         """Return the progress that an earlier triggerer stored; ``None`` if there is none."""
         while self._store is not None:
             try:
@@ -86,10 +86,10 @@ class Cursor:
                 _log.warning("The cursor of the watcher cannot be read: %s", type(error).__name__)
                 await asyncio.sleep(self._retry_seconds)
             else:
-                return Progress(stored["mark"]) if isinstance(stored, dict) and "mark" in stored else None
+                return WatchProgress(stored["mark"]) if isinstance(stored, dict) and "mark" in stored else None
         return None
 
-    def keep(self, mark: Progress, *, after_event: bool) -> None:
+    def keep(self, mark: WatchProgress, *, after_event: bool) -> None:
         """Schedule the progress to be stored as soon as that is safe.
 
         :param mark: the progress.
@@ -148,7 +148,7 @@ class Watch:
         """
         endpoint = last = ""
         facts: dict[str, Any] | None = None
-        mark: Progress | None = None
+        mark: WatchProgress | None = None
         try:
             async for item in items:
                 if isinstance(item, Snapshot) and item.endpoint != endpoint:
@@ -169,20 +169,20 @@ class Watch:
                 if fired:
                     yield look, before
                 if mark is None or mark.value != look.mark:
-                    mark = Progress(look.mark)
+                    mark = WatchProgress(look.mark)
                     cursor.keep(mark, after_event=fired)
         finally:
             for task in self._storing:
                 task.cancel()
 
-    async def _begin(self, endpoint: str) -> tuple[Cursor, Progress | None]:
+    async def _begin(self, endpoint: str) -> tuple[Cursor, WatchProgress | None]:
         cursor = Cursor(self._store, self._condition, (self._conn_id, endpoint), self._retry_seconds)
         mark = await cursor.load()
         # The cursor of the endpoint before may still have something to store.
         self._storing.append(asyncio.create_task(cursor.store()))
         return cursor, mark
 
-    async def _look(self, item: Snapshot | PollFailure, mark: Progress | None) -> Look | CommsMiningError:
+    async def _look(self, item: Snapshot | PollFailure, mark: WatchProgress | None) -> Look | CommsMiningError:
         # The error is not raised: all watchers of a poll share it, and each raise would add its frames to it.
         if isinstance(item, PollFailure):
             return item.error

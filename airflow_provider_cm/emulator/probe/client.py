@@ -31,7 +31,7 @@ _MOST_BYTES = 32 * 1024 * 1024
 _USER_AGENT = "airflow-provider-cm-probe"
 
 
-class StoppedError(Exception):
+class ProbeStoppedError(Exception):
     """The user wants it to end."""
 
 
@@ -116,7 +116,7 @@ class ProbeClient:
         :param base: where the path begins; sources if not given.
         :raises TroubleError: there is no answer to go by.
         :raises DeniedError: the credentials are refused.
-        :raises StoppedError: the user wants it to end.
+        :raises ProbeStoppedError: the user wants it to end.
         """
         place = "/".join([base, *(quote(part, safe=":") for part in path)])
         for attempt in range(_ATTEMPTS):
@@ -148,7 +148,7 @@ class ProbeClient:
         if self.requests:
             self._wait(self._pause)
         if self.stop.is_set() and not self.cleaning:
-            raise StoppedError
+            raise ProbeStoppedError
         auth = ProbeAuth(self.credentials.token() if token is None else token)
         url = f"{self.endpoint}/{path}"
         self.requests += 1
@@ -165,7 +165,7 @@ class ProbeClient:
         if self.cleaning:
             time.sleep(seconds)
         elif self.stop.wait(seconds):
-            raise StoppedError
+            raise ProbeStoppedError
 
     def _note(self, reply: ProbeReply) -> None:
         for source in (reply.source, *reply.sources):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from airflow_provider_cm.emulator.probe.client import ProbeClient, StoppedError
+from airflow_provider_cm.emulator.probe.client import ProbeClient, ProbeStoppedError
 from airflow_provider_cm.emulator.probe.credentials import ApplicationCredentials, DeniedError, TroubleError
 from airflow_provider_cm.emulator.probe.dataset_questions import DATASET_QUESTIONS
 from airflow_provider_cm.emulator.probe.message_questions import MESSAGE_QUESTIONS
@@ -43,7 +43,7 @@ class ProbeRun:
             for name, ask in {**QUESTIONS, **self._about_messages(), **self._about_tokens()}.items():
                 self._settle(name, ask)
             self._look_at_a_wrong_token()
-        except StoppedError:
+        except ProbeStoppedError:
             self.report.stopped = "it was interrupted"
         except (DeniedError, TroubleError) as error:
             self.report.stopped = str(error)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.probe.client import StoppedError
+from airflow_provider_cm.emulator.probe.client import ProbeStoppedError
 from airflow_provider_cm.emulator.probe.credentials import DeniedError, TroubleError
 from airflow_provider_cm.emulator.probe.scratch_datasets import ScratchDatasets
 from airflow_provider_cm.emulator.probe.unsettled import Answer, UnsettledError
@@ -63,7 +63,7 @@ class ScratchProject:
         self._unanswered.add(place)
         try:
             reply = self.client.call("PUT", *place, body={"source": fields}, token=token)
-        except StoppedError:
+        except ProbeStoppedError:
             # Nothing is in flight.
             self._unanswered.discard(place)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_cm.emulator.probe.client import PRIVATE, V1, ProbeClient, ProbeReply, Query, StoppedError
+from airflow_provider_cm.emulator.probe.client import PRIVATE, V1, ProbeClient, ProbeReply, ProbeStoppedError, Query
 from airflow_provider_cm.emulator.probe.credentials import DeniedError, TroubleError
 from airflow_provider_cm.emulator.probe.unsettled import UnsettledError
 
@@ -40,7 +40,7 @@ class ScratchDatasets:
         self._unanswered.add(name)
         try:
             reply = self.call("PUT", name, body={"dataset": fields})
-        except (StoppedError, UnsettledError):
+        except (ProbeStoppedError, UnsettledError):
             # Nothing is in flight.
             self._unanswered.discard(name)
             raise

@@ -10,7 +10,7 @@ import orjson
 from airflow_provider_cm.emulator.contract import contract_for
 from airflow_provider_cm.emulator.errors import RefusedRequestError
 from airflow_provider_cm.emulator.message_filter import MessageFilter, Thread, time_range
-from airflow_provider_cm.emulator.message_sync import Target, message_jsons
+from airflow_provider_cm.emulator.message_sync import SyncTarget, message_jsons
 from airflow_provider_cm.emulator.operations import OperationCall, operation
 from airflow_provider_cm.emulator.raw_emails import comment_of
 from airflow_provider_cm.emulator.responses import ok
@@ -26,13 +26,13 @@ Json = dict[str, Any]
 _USUAL_PAGE = 64
 
 
-def target_of(call: OperationCall, *, write: bool = False) -> Target:
+def target_of(call: OperationCall, *, write: bool = False) -> SyncTarget:
     """Return the source that the path names as a place for messages; 404 if there is none."""
     source = find_source(call, write=write)
-    return Target(call.state.messages, call.tenant.path, source.id, call.state.now(), call.settings)
+    return SyncTarget(call.state.messages, call.tenant.path, source.id, call.state.now(), call.settings)
 
 
-def _target_to_load(call: OperationCall) -> Target:
+def _target_to_load(call: OperationCall) -> SyncTarget:
     if call.query.get("no_charge"):
         refusal = call.settings.no_permission
         raise RefusedRequestError(refusal, "Permission denied: no_charge needs a permission that only the vendor has")
@@ -109,7 +109,7 @@ def sync_raw_emails(call: OperationCall) -> Response:
     return ok(**answer)
 
 
-def _keep_user_properties(comments: list[Json], target: Target, overridden: set[str]) -> None:
+def _keep_user_properties(comments: list[Json], target: SyncTarget, overridden: set[str]) -> None:
     """Keep the user properties of messages that exist, except those to override."""
     there = target.store.get(target.tenant, target.source, [comment["id"] for comment in comments])
     for comment in comments:
@@ -180,7 +180,7 @@ def iterate(call: OperationCall) -> Response:
     return ok(**answer)
 
 
-def _thread_properties(target: Target, thread: str | None, message_id: str) -> Json:
+def _thread_properties(target: SyncTarget, thread: str | None, message_id: str) -> Json:
     if thread is None:
         return {}
     return Thread(target.store.thread(target.tenant, target.source, thread)).properties(message_id)
